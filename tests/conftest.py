@@ -1,0 +1,64 @@
+"""Real servers for every test: one PostgreSQL and one Valkey for the whole session."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from embedded.postgres import Postgres
+from embedded.processes import running
+from embedded.sockets import make_socket_folder
+from embedded.valkey import Valkey
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The session's servers; neither waits for the disk."""
+
+    postgres: Postgres
+    valkey: Valkey
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """One PostgreSQL and one Valkey that run until the session ends."""
+    with tempfile.TemporaryDirectory(prefix="sat-tests-") as name:
+        home, sockets = Path(name), make_socket_folder()
+        postgres = Postgres(home / "postgres", sockets, durable=False)
+        valkey = Valkey(home / "valkey", sockets, durable=False)
+        with running(postgres.service(), home / "postgres.log"), running(valkey.service(), home / "valkey.log"):
+            yield Servers(postgres, valkey)
+        sockets.rmdir()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(servers: Servers) -> str:
+    """The SQLAlchemy address of the administrator's database."""
+    return servers.postgres.url("postgres")
+
+
+@pytest.fixture(scope="session")
+def redis_url(servers: Servers) -> str:
+    """The address of the session's Valkey, in kombu's form (redis+socket://…)."""
+    return servers.valkey.url
+
+
+@pytest.fixture
+def empty_redis(servers: Servers) -> str:
+    """The same address, emptied for this test."""
+    with Redis(unix_socket_path=str(servers.valkey.socket)) as connection:
+        connection.flushall()
+    return servers.valkey.url
+
+
+@pytest.fixture
+def empty_database(servers: Servers) -> Iterator[str]:
+    """The SQLAlchemy address of a new, empty database, dropped after the test."""
+    name = f"test_{uuid4().hex}"
+    servers.postgres.create_database(name)
+    yield servers.postgres.url(name)
+    servers.postgres.drop_database(name)
