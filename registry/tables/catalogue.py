@@ -57,9 +57,7 @@ class NetworkRow(Base):
     channels: Mapped[Small]
     mean: Mapped[list[float]] = mapped_column(ARRAY(Float))
     std: Mapped[list[float]] = mapped_column(ARRAY(Float))
-    class_map: Mapped[list[int]] = mapped_column(
-        ARRAY(Integer)
-    )  # output that stands for each class of the task
+    class_map: Mapped[list[int]] = mapped_column(ARRAY(Integer))  # output that stands for each class of the task
     components: Mapped[dict[str, Any]]  # the paper's 13; null where it cannot be told
     base: Mapped[str | None]
     family: Mapped[str | None]
@@ -83,12 +81,8 @@ class ModelRow(Base):
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
     network_id: Mapped[int | None] = mapped_column(ForeignKey("networks.id"), index=True)
     source: Mapped[Source] = mapped_column(closed_set(Source, "source"))
-    declaration: Mapped[
-        dict[str, Any]
-    ]  # what was asked for: architecture, model_args, input, classes, weights …
-    checkpoint: Mapped[bytes | None] = mapped_column(
-        ForeignKey("artifacts.sha256")
-    )  # the file as it was uploaded
+    declaration: Mapped[dict[str, Any]]  # what was asked for: architecture, model_args, input, classes, weights …
+    checkpoint: Mapped[bytes | None] = mapped_column(ForeignKey("artifacts.sha256"))  # the file as it was uploaded
     content_sha256: Mapped[bytes]  # of the identity-giving part of the declaration and the checkpoint
     owner: Mapped[str] = mapped_column(server_default="")
     supersedes: Mapped[int | None] = mapped_column(ForeignKey("models.id", ondelete="SET NULL"))

@@ -121,9 +121,7 @@ class AttackRow(Base):
     n_fooled: Mapped[int]
     noise_fooled: Mapped[bytes]
     n_noise_fooled: Mapped[int]
-    images: Mapped[bytes | None] = mapped_column(
-        ForeignKey("artifacts.sha256")
-    )  # null: evicted, can be made again
+    images: Mapped[bytes | None] = mapped_column(ForeignKey("artifacts.sha256"))  # null: evicted, can be made again
     images_sha256: Mapped[bytes]
     numeric_path: Mapped[str]
     worker_id: Mapped[int] = mapped_column(ForeignKey("workers.id"))

@@ -143,6 +143,4 @@ class AnalysisRow(Base):
     result: Mapped[dict[str, Any] | None]
     failure: Mapped[str | None]
     requested_at: Mapped[Now]
-    __table_args__ = (
-        CheckConstraint("(version is null) = (result is null and failure is null)", name="version"),
-    )
+    __table_args__ = (CheckConstraint("(version is null) = (result is null and failure is null)", name="version"),)

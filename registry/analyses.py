@@ -1,0 +1,106 @@
+"""Analyses: what light jobs compute for the api, asked for here and recorded here; computed in worker/analyses.py.
+
+Parameters and results are JSON of network ids (the api turns them into names):
+
+clusters: {"k": int or null} ->
+    {"k", "suggested_k", "stability", "silhouette", "networks": [ids], "labels": [0-based cluster of each],
+     "keywords": [[words] of each cluster], "missing": pairs without a score, "left_out": [ids]}
+    or a failure sentence.
+ensemble: {"members": [ids], "candidates": [ids], "n": int} ->
+    {"n_images", "worth": {...}, "probabilities": {...}, "baselines": {...}}; see worker/analyses.py.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.jobs import Claim, hold, want
+from registry.tables import AnalysisKind, AnalysisRow, ComparisonRow, JobKind
+
+# An ensemble is judged on immutable logits that its parameters name, so its result never grows stale.
+IMMUTABLE = frozenset({AnalysisKind.ENSEMBLE})
+
+
+def find_analysis(
+    session: Session, comparison_id: int, kind: AnalysisKind, parameters: dict[str, Any]
+) -> AnalysisRow | None:
+    """The stored analysis with these parameters, fresh or not, or None."""
+    return session.get(AnalysisRow, (comparison_id, kind, _digest(parameters)), populate_existing=True)
+
+
+def is_fresh(row: AnalysisRow, version: int) -> bool:
+    """Whether the row answers for this version of its comparison."""
+    return row.version is not None and (row.kind in IMMUTABLE or row.version >= version)
+
+
+def request_analysis(
+    session: Session, comparison_id: int, kind: AnalysisKind, parameters: dict[str, Any]
+) -> AnalysisRow:
+    """The analysis as it is now; if it is not fresh, a light job is asked to make it so.
+
+    The row's `version` is that of its result (None: there is none yet), `failure` says why there can be none.
+    """
+    version: int = session.execute(select(ComparisonRow.version).where(ComparisonRow.id == comparison_id)).scalar_one()
+    row = find_analysis(session, comparison_id, kind, parameters)
+    if row is not None and is_fresh(row, version):
+        return row
+    if row is None or row.wanted_version < version or row.version is None:
+        session.execute(
+            insert(AnalysisRow)
+            .values(
+                comparison_id=comparison_id,
+                kind=kind,
+                parameters_sha256=_digest(parameters),
+                parameters=parameters,
+                wanted_version=version,
+            )
+            .on_conflict_do_update(
+                index_elements=[AnalysisRow.comparison_id, AnalysisRow.kind, AnalysisRow.parameters_sha256],
+                set_={"wanted_version": version, "requested_at": func.now()},
+            )
+        )
+        want(session, JobKind.ANALYSE, comparison_id=comparison_id)
+    wanted = find_analysis(session, comparison_id, kind, parameters)
+    assert wanted is not None
+    return wanted
+
+
+def pending_analyses(session: Session, comparison_id: int) -> list[AnalysisRow]:
+    """The analyses that were asked for and are not as fresh as they were asked to be, oldest request first."""
+    return list(
+        session.scalars(
+            select(AnalysisRow)
+            .where(
+                AnalysisRow.comparison_id == comparison_id,
+                or_(AnalysisRow.version.is_(None), AnalysisRow.version < AnalysisRow.wanted_version),
+            )
+            .order_by(AnalysisRow.requested_at)
+        )
+    )
+
+
+def record_analysis(
+    session: Session,
+    claimed: Claim,
+    row: AnalysisRow,
+    *,
+    version: int,
+    result: dict[str, Any] | None,
+    failure: str | None,
+) -> None:
+    """Record a result, or the reason why there is none, for the version that it was computed from."""
+    hold(session, claimed)
+    stored = session.get_one(
+        AnalysisRow, (row.comparison_id, row.kind, row.parameters_sha256), with_for_update=True, populate_existing=True
+    )
+    stored.version, stored.result, stored.failure = version, result, failure
+    # the api's pollers hear of it as of any new version
+    session.execute(select(func.pg_notify("sat_version", str(row.comparison_id))))
+
+
+def _digest(parameters: dict[str, Any]) -> bytes:
+    return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).digest()

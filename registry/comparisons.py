@@ -1,0 +1,134 @@
+"""Comparisons: an image set and a protocol on which models are measured."""
+
+from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from registry.declarations import ComparisonChange, ComparisonDeclaration
+from registry.errors import NotFoundError
+from registry.jobs import want
+from registry.tables import (
+    ComparisonRow,
+    ComparisonState,
+    ImageSetRow,
+    JobKind,
+    ModelRow,
+    ModelState,
+    NetworkRow,
+    ProtocolRow,
+)
+from registry.versions import raise_version
+
+LIVE_STATES = (ModelState.READY, ModelState.SUSPECT)
+
+
+def is_live(network_id: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """SQL: some model that is not deleted, and did not fail, names this network."""
+    return exists().where(
+        ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(LIVE_STATES)
+    )
+
+
+def create_comparison(session: Session, declaration: ComparisonDeclaration) -> ComparisonRow:
+    """The comparison of that image set and protocol, made if it is new; it measures only when asked to."""
+    image_set, protocol = _named(session, declaration.image_set, declaration.protocol)
+    first = not session.execute(select(exists().where(ComparisonRow.is_default))).scalar_one()
+    session.execute(
+        insert(ComparisonRow)
+        .values(image_set_id=image_set.id, protocol_id=protocol.id, state=ComparisonState.PAUSED)
+        .on_conflict_do_nothing()
+    )
+    make_default = declaration.default if declaration.default is not None else first
+    change = ComparisonChange(state=declaration.state, default=True if make_default else None)
+    return change_comparison(session, declaration.image_set, declaration.protocol, change)
+
+
+def change_comparison(
+    session: Session, image_set_name: str, protocol_name: str, change: ComparisonChange
+) -> ComparisonRow:
+    """Pause, resume, or make default. What is still to be measured is asked for; a paused comparison's jobs wait."""
+    image_set, protocol = _named(session, image_set_name, protocol_name)
+    comparison = session.scalars(
+        select(ComparisonRow).where(
+            ComparisonRow.image_set_id == image_set.id, ComparisonRow.protocol_id == protocol.id
+        )
+    ).one_or_none()
+    if comparison is None:
+        raise NotFoundError(
+            f"image set {image_set_name!r} and protocol {protocol_name!r} are not compared yet: POST /comparisons."
+        )
+    # jobs before comparisons, and these by id: the order in which every transaction locks
+    want_everything(session, comparison)
+    for row in session.scalars(
+        select(ComparisonRow).order_by(ComparisonRow.id).with_for_update().execution_options(populate_existing=True)
+    ):
+        if change.default and row is not comparison:
+            row.is_default = False
+    session.flush()
+    comparison.is_default = comparison.is_default or change.default is True
+    comparison.state = change.state or comparison.state
+    session.flush()
+    raise_version(session, comparison.id)
+    session.refresh(comparison)
+    return comparison
+
+
+def want_everything(session: Session, comparison: ComparisonRow) -> None:
+    """Ask for an evaluation of every live network of the task; what is already recorded is found and skipped."""
+    networks = session.scalars(
+        select(NetworkRow.id)
+        .join(ImageSetRow, ImageSetRow.task_id == NetworkRow.task_id)
+        .where(ImageSetRow.id == comparison.image_set_id, is_live(NetworkRow.id))
+        .order_by(NetworkRow.id)
+    )
+    for network_id in networks.all():
+        want(session, JobKind.EVALUATE, network_id=network_id, comparison_id=comparison.id)
+
+
+def want_evaluations(session: Session, network_id: int, task_id: int) -> None:
+    """Ask for a network's evaluation on every comparison of its task (a paused one keeps it queued)."""
+    comparisons = session.scalars(
+        select(ComparisonRow.id)
+        .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
+        .where(ImageSetRow.task_id == task_id)
+        .order_by(ComparisonRow.id)
+    )
+    for comparison_id in comparisons.all():
+        want(session, JobKind.EVALUATE, network_id=network_id, comparison_id=comparison_id)
+
+
+def find_comparison(session: Session, image_set: str | None, protocol: str | None) -> ComparisonRow:
+    """The comparison that a read selects: both names, one where it is enough, or none for the default one.
+
+    NotFoundError says what there is.
+    """
+    query = (
+        select(ComparisonRow, ImageSetRow.name, ProtocolRow.name)
+        .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
+        .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
+        .order_by(ComparisonRow.is_default.desc(), ComparisonRow.id)
+    )
+    rows = session.execute(query).all()
+    for comparison, image_set_name, protocol_name in rows:
+        if image_set is None and protocol is None and not comparison.is_default:
+            break
+        if image_set in (None, image_set_name) and protocol in (None, protocol_name):
+            return comparison
+    if not rows:
+        raise NotFoundError(
+            "nothing is compared yet: import an image set (`sat images import`), then POST /comparisons."
+        )
+    names = ", ".join(f"{image_set_name}/{protocol_name}" for _, image_set_name, protocol_name in rows)
+    raise NotFoundError(f"there is no such comparison. Comparisons: {names}.")
+
+
+def _named(session: Session, image_set_name: str, protocol_name: str) -> tuple[ImageSetRow, ProtocolRow]:
+    image_set = session.scalars(select(ImageSetRow).where(ImageSetRow.name == image_set_name)).one_or_none()
+    if image_set is None:
+        names = ", ".join(session.scalars(select(ImageSetRow.name).order_by(ImageSetRow.name)))
+        raise NotFoundError(f"there is no image set {image_set_name!r}. Image sets: {names or 'none yet'}.")
+    protocol = session.scalars(select(ProtocolRow).where(ProtocolRow.name == protocol_name)).one_or_none()
+    if protocol is None:
+        names = ", ".join(session.scalars(select(ProtocolRow.name).order_by(ProtocolRow.name)))
+        raise NotFoundError(f"there is no protocol {protocol_name!r}. Protocols: {names}.")
+    return image_set, protocol

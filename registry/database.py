@@ -1,0 +1,78 @@
+"""The engine, the sessions, and the one function that commits."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.tables import Lane
+
+MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+# A recording transaction takes milliseconds; one that waits longer meets a lock nobody will release soon.
+LOCK_TIMEOUT_MS = 30_000
+
+Sessions = sessionmaker[Session]
+
+
+def make_engine(url: str, *, pool_size: int = 5, application: str = "sat") -> Engine:
+    """An engine whose connections are checked before use, so a restarted PostgreSQL is no error."""
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={
+            "application_name": application,
+            "connect_timeout": 10,
+            "options": f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
+        },
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """A session factory; objects stay readable after the commit."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def transaction(sessions: Sessions, ring: Callable[[Lane], None]) -> Iterator[Session]:
+    """Commit on success, then ring for the lanes that got work; roll back on any error.
+
+    A crash between the two loses nothing: the reconciler rings again for queued jobs. `ring` never raises: with the
+    broker down the commit still stands.
+    """
+    with sessions() as session:
+        with session.begin():
+            yield session
+        for lane in sorted(session.info.pop("announce", ())):
+            ring(lane)
+
+
+def announce(session: Session, lane: Lane) -> None:
+    """Have `transaction` ring for the lane once this session has committed."""
+    session.info.setdefault("announce", set()).add(lane)
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for this code's migrations on that database."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    return config
+
+
+def migration_head() -> str:
+    """The revision that this code was written for."""
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    assert head is not None
+    return head
+
+
+def database_revision(session: Session) -> str | None:
+    """The revision that the database is at; None when it was never migrated."""
+    return MigrationContext.configure(session.connection()).get_current_revision()

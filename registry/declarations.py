@@ -1,0 +1,148 @@
+"""What people declare: the bodies of POST requests, validated once, stored and read again by the workers."""
+
+from fractions import Fraction
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from registry.tables import ComparisonState
+from registry.tables.catalogue import NAME_PATTERN
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Text = Annotated[str, StringConstraints(max_length=20_000)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Reference = Annotated[str, StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+Positive = Annotated[int, Field(gt=0)]
+ArgumentValue = bool | int | float | Word | Annotated[list[int], Field(max_length=16)] | None
+# ImageNet-21k has 21,841 classes; more than this is a mistake.
+MAX_CLASSES = 100_000
+Classes = Annotated[list[Word], Field(min_length=2, max_length=MAX_CLASSES)]
+
+
+class Declaration(BaseModel):
+    """Base of all: unknown fields are refused by name, numbers must be finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class InputDeclaration(Declaration):
+    """What a network is fed: square side in pixels, channels, and the normalisation of a [0, 1] pixel."""
+
+    size: Annotated[int, Field(ge=4, le=4096)]
+    channels: Literal[1, 3] = 3
+    mean: Annotated[list[float], Field(min_length=1, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=3)]
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std need one value for each of the {self.channels} channels")
+        return self
+
+
+class ModelDeclaration(Declaration):
+    """The `metadata` of POST /models."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "resnet-a",
+                    "architecture": "resnet18",
+                    "input": {"size": 224, "channels": 3, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+                    "task": "imagenet-1k",
+                    "tags": ["baseline"],
+                }
+            ]
+        }
+    )
+
+    name: Name
+    architecture: Word
+    model_args: Annotated[dict[Word, ArgumentValue], Field(max_length=16)] = {}
+    pretrained: Word | None = Field(default=None, description="A tag of the catalogue; its weights are fetched.")
+    input: InputDeclaration | None = Field(default=None, description="Left out: what the catalogue says.")
+    classes: Classes | None = Field(default=None, description="What the network's outputs stand for, in order.")
+    task: Name | None = Field(default=None, description="The outputs are that task's classes, in its order.")
+    weights: Literal["raw", "ema"] = "raw"
+    description: Text = ""
+    tags: Annotated[list[Word], Field(max_length=64)] = []
+    license: Word | None = None
+    expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    supersedes: Reference | None = None
+
+    @model_validator(mode="after")
+    def _classes_or_task(self) -> Self:
+        if self.classes is not None and self.task is not None:
+            raise ValueError("give `classes` or `task`, not both")
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError("`classes` repeats a name; each output stands for one class")
+        return self
+
+
+class PartsDeclaration(Declaration):
+    """How many images each of the three parts holds."""
+
+    attack: Positive
+    select: Annotated[int, Field(ge=0)]
+    report: Annotated[int, Field(ge=0)]
+
+
+class ImageSetDeclaration(Declaration):
+    """The `metadata` of POST /image-sets."""
+
+    name: Name
+    classes: Classes
+    task: Name | None = Field(default=None, description="Name of the task if it is new; left out: the image set's.")
+    parts: PartsDeclaration | None = Field(default=None, description="Left out: 70 %, 15 % and 15 % of the images.")
+    prefix: Positive | None = Field(default=None, description="Images of rung 0; left out: 500, or all if fewer.")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    description: Text = ""
+
+    @model_validator(mode="after")
+    def _no_class_twice(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("`classes` repeats a name")
+        return self
+
+
+def _read_fraction(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError('use a number or a fraction such as "8/255"')  # noqa: TRY004  pydantic wants ValueError
+    try:
+        return str(Fraction(str(value)))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError('use a number or a fraction such as "8/255"') from error
+
+
+FractionText = Annotated[str, BeforeValidator(_read_fraction)]
+
+
+class ProtocolDeclaration(Declaration):
+    """The body of POST /protocols; what is left out takes the value of the preset `pgd`."""
+
+    name: Name
+    attack: Word = "pgd"
+    epsilon: FractionText = "8/255"
+    step_size: FractionText = "2/255"
+    steps: Annotated[int, Field(ge=0, le=10_000)] = 50
+    start: Word | None = None
+    loss: Word | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    description: Text = ""
+
+
+class ComparisonDeclaration(Declaration):
+    """The body of POST /comparisons; it starts nothing until its state is `measuring`."""
+
+    image_set: Name
+    protocol: Name
+    state: ComparisonState = ComparisonState.PAUSED
+    default: bool | None = Field(default=None, description="Left out: the first comparison becomes the default.")
+
+
+class ComparisonChange(Declaration):
+    """The body of PATCH /comparisons/<image_set>/<protocol>."""
+
+    state: ComparisonState | None = None
+    default: Literal[True] | None = None

@@ -1,0 +1,66 @@
+"""One tree of errors; each carries the HTTP status that the API answers with.
+
+`detail` is a sentence that says what is wrong and what to do. `extras` are further members of the problem+json.
+"""
+
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """Anything the registry refuses or cannot do, with a sentence for the person who asked."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, **extras: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extras = extras
+
+
+class NotFoundError(RegistryError):
+    """What was named does not exist (or was deleted)."""
+
+    status = 404
+    title = "Not found"
+
+
+class ConflictError(RegistryError):
+    """The request contradicts what is already stored."""
+
+    status = 409
+    title = "Conflict"
+
+
+class NotReadyError(ConflictError):
+    """The answer needs measurements that are still to come."""
+
+    title = "Not measured yet"
+
+
+class InvalidError(RegistryError):
+    """The request is understood, and cannot be done as asked."""
+
+    status = 422
+    title = "Unprocessable"
+
+
+class TooLargeError(RegistryError):
+    """The upload exceeds the limit that the operator set."""
+
+    status = 413
+    title = "Too large"
+
+
+class UnsupportedError(RegistryError):
+    """The content type is not one the route reads."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
+class UnavailableError(RegistryError):
+    """A part that the request needs is down; the same request may succeed later."""
+
+    status = 503
+    title = "Unavailable"

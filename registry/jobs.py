@@ -1,0 +1,292 @@
+"""Jobs are rows, used again and again: wanted, claimed under a lease and a fence, finished or failed.
+
+A claim is an exclusive right to record results: every recording transaction calls `hold` first, which locks the
+job's row and raises LostLeaseError when another claim (or a deletion) has raised the fence since.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import case, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.database import announce
+from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState, Lane
+
+LANE_OF = {
+    JobKind.PREPARE: Lane.LIGHT,
+    JobKind.ANALYSE: Lane.LIGHT,
+    JobKind.EVALUATE: Lane.COMPUTE,
+    JobKind.ATTACK: Lane.COMPUTE,
+    JobKind.TRANSFERS: Lane.COMPUTE,
+}
+# The smallest first. Every network's attack precedes the transfers, so that a target, once loaded, meets all sources
+# that are pending; rung 0 of everything precedes rung 1 of anything.
+PRIORITY = {
+    (JobKind.PREPARE, 0): 0,
+    (JobKind.EVALUATE, 0): 10,
+    (JobKind.ATTACK, 0): 20,
+    (JobKind.TRANSFERS, 0): 30,
+    (JobKind.ATTACK, 1): 50,
+    (JobKind.TRANSFERS, 1): 60,
+    (JobKind.ANALYSE, 0): 70,
+}
+MAX_ATTEMPTS = 3
+# A job waits out its delay, and its comparison's pause (an analysis only reads, so it does not).
+_CLAIMABLE = (
+    JobRow.state == JobState.QUEUED,
+    or_(JobRow.not_before.is_(None), JobRow.not_before <= func.now()),
+    or_(
+        ComparisonRow.id.is_(None),
+        ComparisonRow.state == ComparisonState.MEASURING,
+        JobRow.kind == JobKind.ANALYSE,
+    ),
+)
+
+
+class LostLeaseError(Exception):
+    """Another claim, or a deletion, has fenced this one off: its results may not be recorded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """The right to work on a job and to record its results, as long as the fence stands."""
+
+    job_id: int
+    kind: JobKind
+    lane: Lane
+    model_id: int | None
+    network_id: int | None
+    comparison_id: int | None
+    priority: int
+    attempt: int
+    fence: int
+    worker_id: int
+
+
+def want(
+    session: Session,
+    kind: JobKind,
+    *,
+    model_id: int | None = None,
+    network_id: int | None = None,
+    comparison_id: int | None = None,
+    rung: int = 0,
+) -> None:
+    """Ask for work on a subject: its row is made or raised, and its lane rung for after the commit.
+
+    A running row only has `wanted` raised: it is queued again when it finishes, so no wake-up is lost.
+    """
+    resting = JobRow.state.in_([JobState.IDLE, JobState.FAILED])
+    row = insert(JobRow).values(
+        kind=kind,
+        lane=LANE_OF[kind],
+        model_id=model_id,
+        network_id=network_id,
+        comparison_id=comparison_id,
+        priority=PRIORITY[kind, rung],
+        state=JobState.QUEUED,
+    )
+    session.execute(
+        row.on_conflict_do_update(
+            constraint="uq_jobs_subject",
+            set_={
+                "wanted": JobRow.wanted + 1,
+                "priority": case(
+                    (resting, row.excluded.priority), else_=func.least(JobRow.priority, row.excluded.priority)
+                ),
+                "state": case((resting, literal(JobState.QUEUED.value)), else_=JobRow.state),
+                "attempt": case((resting, 0), else_=JobRow.attempt),
+                "queued_at": case((resting, func.now()), else_=JobRow.queued_at),
+                "failure": None,
+                "not_before": None,
+            },
+        )
+    )
+    announce(session, LANE_OF[kind])
+
+
+def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_seconds: float) -> Claim | None:
+    """Take the most urgent queued job of the lanes, or None. Attempts are counted here, before anything can crash."""
+    most_urgent = (
+        select(JobRow.id)
+        .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
+        .where(JobRow.lane.in_(lanes), *_CLAIMABLE)
+        .order_by(JobRow.priority, JobRow.id)
+        .limit(1)
+        .with_for_update(of=JobRow, skip_locked=True)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        update(JobRow)
+        .where(JobRow.id == most_urgent)
+        .values(
+            state=JobState.RUNNING,
+            fence=JobRow.fence + 1,
+            attempt=JobRow.attempt + 1,
+            taken=JobRow.wanted,
+            lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds),
+            worker_id=worker_id,
+            started_at=func.now(),
+            progress=None,
+        )
+        .returning(JobRow)
+        .execution_options(populate_existing=True)
+    ).scalar_one_or_none()
+    if row is None:
+        return None
+    return Claim(
+        job_id=row.id,
+        kind=row.kind,
+        lane=row.lane,
+        model_id=row.model_id,
+        network_id=row.network_id,
+        comparison_id=row.comparison_id,
+        priority=row.priority,
+        attempt=row.attempt,
+        fence=row.fence,
+        worker_id=worker_id,
+    )
+
+
+def hold(session: Session, claimed: Claim) -> None:
+    """Lock the job's row for this transaction; LostLeaseError unless the claim still stands."""
+    held = session.execute(
+        select(JobRow.id)
+        .where(JobRow.id == claimed.job_id, JobRow.fence == claimed.fence, JobRow.state == JobState.RUNNING)
+        .with_for_update()
+    ).one_or_none()
+    if held is None:
+        raise LostLeaseError(claimed)
+
+
+def renew(session: Session, claimed: Claim, lease_seconds: float, progress: float | None) -> None:
+    """Extend the lease by the database's clock; LostLeaseError unless the claim still stands."""
+    renewed = session.execute(
+        update(JobRow)
+        .where(JobRow.id == claimed.job_id, JobRow.fence == claimed.fence, JobRow.state == JobState.RUNNING)
+        .values(lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds), progress=progress)
+        .returning(JobRow.id)
+    ).one_or_none()
+    if renewed is None:
+        raise LostLeaseError(claimed)
+
+
+def finish(session: Session, claimed: Claim, *, more_at_rung: int | None = None) -> None:
+    """Return the row to rest, or to the queue when more was wanted meanwhile or the job left a later rung open."""
+    hold(session, claimed)
+    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
+    again = job.wanted > job.taken
+    job.state = JobState.QUEUED if again or more_at_rung is not None else JobState.IDLE
+    job.priority = PRIORITY[job.kind, 0 if again else more_at_rung or 0]
+    job.attempt = 0
+    _release(job)
+    if job.state is JobState.QUEUED:
+        announce(session, job.lane)
+
+
+def give_back(session: Session, claimed: Claim) -> None:
+    """Queue an unfinished job again without counting the attempt (shutdown, or more urgent work)."""
+    hold(session, claimed)
+    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
+    job.state = JobState.QUEUED
+    job.attempt = max(0, job.attempt - 1)
+    _release(job)
+    announce(session, job.lane)
+
+
+def retry_later(session: Session, claimed: Claim) -> bool:
+    """Queue a job that failed for another attempt, later each time; False when its attempts are used up."""
+    hold(session, claimed)
+    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
+    if job.attempt >= MAX_ATTEMPTS:
+        return False
+    _queue_after_failure(session, job)
+    return True
+
+
+def fail(session: Session, claimed: Claim, reason: str) -> None:
+    """Leave the row failed, with the reason; only new work or a retry queues it again."""
+    hold(session, claimed)
+    _mark_failed(session.get_one(JobRow, claimed.job_id, populate_existing=True), reason)
+
+
+def take_expired(session: Session) -> list[JobRow]:
+    """Queue again what a silent worker held; return the rows whose attempts are used up, now failed."""
+    expired = session.scalars(
+        select(JobRow)
+        .where(JobRow.state == JobState.RUNNING, JobRow.lease_until < func.now())
+        .order_by(JobRow.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    given_up = []
+    for job in expired:
+        if job.attempt >= MAX_ATTEMPTS:
+            _mark_failed(job, f"the worker died {job.attempt} times during this work ({job.kind})")
+            given_up.append(job)
+        else:
+            _queue_after_failure(session, job)
+    return given_up
+
+
+def lanes_with_work(session: Session) -> list[Lane]:
+    """The lanes in which a job could be claimed now."""
+    return list(
+        session.scalars(
+            select(JobRow.lane)
+            .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
+            .where(*_CLAIMABLE)
+            .distinct()
+        )
+    )
+
+
+def more_urgent_waits(session: Session, claimed: Claim) -> bool:
+    """Whether the claim's lane holds a queued job that should go first."""
+    return session.execute(
+        select(
+            select(JobRow.id)
+            .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
+            .where(JobRow.lane == claimed.lane, JobRow.priority < claimed.priority, *_CLAIMABLE)
+            .exists()
+        )
+    ).scalar_one()
+
+
+def fence_off(session: Session, *, model_id: int | None = None, network_id: int | None = None) -> None:
+    """Put a subject's jobs to rest and raise their fences, so that nothing more is recorded for it."""
+    subject = JobRow.model_id == model_id if model_id is not None else JobRow.network_id == network_id
+    session.execute(
+        update(JobRow)
+        .where(subject)
+        .values(
+            state=JobState.IDLE,
+            fence=JobRow.fence + 1,
+            lease_until=None,
+            worker_id=None,
+            failure=None,
+            taken=JobRow.wanted,
+        )
+    )
+
+
+def _release(job: JobRow) -> None:
+    job.lease_until = None
+    job.worker_id = None
+    job.progress = None
+
+
+def _queue_after_failure(session: Session, job: JobRow) -> None:
+    now: datetime = session.execute(select(func.now())).scalar_one()
+    job.state = JobState.QUEUED
+    # the first repetition is immediate: most deaths are restarts
+    job.not_before = now + timedelta(seconds=0 if job.attempt <= 1 else 2**job.attempt)
+    _release(job)
+    announce(session, job.lane)
+
+
+def _mark_failed(job: JobRow, reason: str) -> None:
+    job.state = JobState.FAILED
+    job.failure = reason
+    _release(job)

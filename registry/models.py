@@ -1,0 +1,208 @@
+"""Models: registering, deleting, retrying."""
+
+import hashlib
+import json
+from typing import Any
+
+from sqlalchemy import delete, exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.artifacts import Artifact
+from registry.comparisons import LIVE_STATES
+from registry.declarations import InputDeclaration, ModelDeclaration
+from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.jobs import fence_off, want
+from registry.naming import find_model, own_name, resolve
+from registry.tables import JobKind, ModelRow, ModelState, NameRow, Source, TaskRow
+from registry.tasks import class_map, default_task, find_task_for, get_task
+from registry.versions import raise_all_versions
+from sat_engine import catalogue
+from sat_engine.errors import ArchitectureError
+
+# The fields that decide which network a declaration means; the rest describes it.
+IDENTITY_FIELDS = ("architecture", "model_args", "pretrained", "input", "weights")
+
+
+def register_model(session: Session, declaration: ModelDeclaration, *, checkpoint: Artifact | None) -> str:
+    """Enter a model under its name and ask for its preparation; return the name.
+
+    The same declaration and bytes again change nothing, whoever comes second. The same name with other content is a
+    ConflictError, an unknown architecture or classes of no known task an InvalidError.
+    """
+    if (checkpoint is None) == (declaration.pretrained is None):
+        raise InvalidError(
+            "send either a checkpoint (form field `checkpoint`) or a `pretrained` tag of the catalogue, not "
+            + ("both." if checkpoint else "neither.")
+        )
+    resolved = _resolve_input(declaration)
+    task, outputs = _task_and_map(session, declaration)
+    content = _content_digest(resolved, task, outputs, checkpoint)
+    model = ModelRow(
+        task_id=task.id,
+        source=Source.UPLOAD if checkpoint else Source.PRETRAINED,
+        declaration=_stored(resolved, outputs),
+        checkpoint=checkpoint.sha256 if checkpoint else None,
+        content_sha256=content,
+        supersedes=_superseded(session, declaration),
+        expected_accuracy=declaration.expected_accuracy,
+        description=declaration.description,
+        license=declaration.license,
+        tags=declaration.tags,
+    )
+    return _enter(session, model, declaration.name)
+
+
+def delete_model(session: Session, reference: str) -> None:
+    """Free the model's names at once, fence off its work and take it out of every answer; its results stay."""
+    model = resolve(session, reference)
+    # jobs before models: the order in which workers lock too
+    fence_off(session, model_id=model.id)
+    session.refresh(model)
+    if model.network_id is not None and not _named_by_another(session, model):
+        fence_off(session, network_id=model.network_id)
+    session.refresh(model, with_for_update=True)
+    if model.deleted_at is not None:
+        raise NotFoundError(f"model {reference!r} was deleted meanwhile.")
+    model.deleted_name = own_name(session, model.id)
+    model.deleted_at = func.now()
+    session.execute(delete(NameRow).where(NameRow.model_id == model.id))
+    session.flush()
+    raise_all_versions(session)
+
+
+def retry_model(session: Session, reference: str) -> str:
+    """Prepare a failed model again, and then measure what is missing; return its name.
+
+    ConflictError when the model has not failed.
+    """
+    model = resolve(session, reference)
+    want(session, JobKind.PREPARE, model_id=model.id)
+    session.refresh(model, with_for_update=True)
+    if model.state is not ModelState.FAILED:
+        raise ConflictError(f"model {reference!r} has not failed (it is {model.state}): there is nothing to retry.")
+    model.state, model.failure = ModelState.RECEIVED, None
+    session.flush()
+    raise_all_versions(session)
+    return own_name(session, model.id)
+
+
+def fail_model(session: Session, model_id: int, reason: str) -> None:
+    """Mark a model failed, with the reason; its recorded results stay but are in no answer."""
+    model = session.get_one(ModelRow, model_id, with_for_update=True)
+    model.state, model.failure, model.concern = ModelState.FAILED, reason, None
+    session.flush()
+    raise_all_versions(session)
+
+
+def fail_network(session: Session, network_id: int, reason: str) -> None:
+    """Mark every live model of the network failed."""
+    models = session.scalars(
+        select(ModelRow)
+        .where(ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(LIVE_STATES))
+        .order_by(ModelRow.id)
+        .with_for_update()
+    )
+    for model in models.all():
+        model.state, model.failure, model.concern = ModelState.FAILED, reason, None
+    session.flush()
+    raise_all_versions(session)
+
+
+def _enter(session: Session, model: ModelRow, name: str) -> str:
+    session.add(model)
+    session.flush()
+    entered = session.execute(
+        insert(NameRow).values(name=name, model_id=model.id).on_conflict_do_nothing().returning(NameRow.name)
+    ).scalar_one_or_none()
+    if entered is None:
+        # another registration holds the name, committed: on_conflict_do_nothing waited for it
+        session.delete(model)
+        session.flush()
+        return _same_again(session, model.content_sha256, name)
+    want(session, JobKind.PREPARE, model_id=model.id)
+    raise_all_versions(session)
+    return name
+
+
+def _same_again(session: Session, content: bytes, name: str) -> str:
+    present = find_model(session, name)
+    if present is None:
+        raise ConflictError(f"the name {name!r} was taken and freed meanwhile: send the request again.")
+    if present.content_sha256 != content:
+        raise ConflictError(
+            f"the name {name!r} already holds other content: choose another name, or DELETE /models/{name} first. "
+            "Networks are immutable; a retrained one is a new model (`supersedes` links the two)."
+        )
+    return name
+
+
+def _resolve_input(declaration: ModelDeclaration) -> ModelDeclaration:
+    """The declaration with its input filled in from the catalogue, or refused."""
+    try:
+        entry = catalogue.find(declaration.architecture)
+    except ArchitectureError as error:
+        raise InvalidError(str(error)) from error
+    if declaration.pretrained is not None or declaration.input is not None:
+        return declaration
+    if entry.mean is None or entry.std is None or entry.input_side is None:
+        raise InvalidError(
+            f"the catalogue does not say what {declaration.architecture!r} is fed: send `input` with size, channels, "
+            "mean and std."
+        )
+    channels = declaration.model_args.get("in_chans", len(entry.mean))
+    if channels != len(entry.mean):
+        raise InvalidError(f"`in_chans` is {channels}: send `input` with size, channels, mean and std.")
+    size = declaration.model_args.get("img_size", entry.input_side)
+    return declaration.model_copy(
+        update={
+            "input": InputDeclaration.model_validate(
+                {"size": size, "channels": len(entry.mean), "mean": list(entry.mean), "std": list(entry.std)}
+            )
+        }
+    )
+
+
+def _task_and_map(session: Session, declaration: ModelDeclaration) -> tuple[TaskRow, list[int]]:
+    if declaration.classes is not None:
+        return find_task_for(session, declaration.classes)
+    task = get_task(session, declaration.task) if declaration.task else default_task(session)
+    if task is None:
+        raise InvalidError(
+            "say what the outputs stand for: send `classes` (the names, in output order), or import an image set first "
+            "and send `task`."
+        )
+    identity = class_map(task.classes, task.classes)
+    assert identity is not None
+    return task, identity
+
+
+def _content_digest(
+    declaration: ModelDeclaration, task: TaskRow, outputs: list[int], checkpoint: Artifact | None
+) -> bytes:
+    identity = declaration.model_dump(mode="json", include=set(IDENTITY_FIELDS)) | {
+        "task": task.digest.hex(),
+        "class_map": outputs,
+        "checkpoint": checkpoint.sha256.hex() if checkpoint else None,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
+
+
+def _stored(declaration: ModelDeclaration, outputs: list[int]) -> dict[str, Any]:
+    stored = declaration.model_dump(mode="json", include=set(IDENTITY_FIELDS))
+    n_outputs = len(declaration.classes) if declaration.classes is not None else None
+    return stored | {"class_map": outputs, "outputs": n_outputs}
+
+
+def _superseded(session: Session, declaration: ModelDeclaration) -> int | None:
+    return resolve(session, declaration.supersedes).id if declaration.supersedes else None
+
+
+def _named_by_another(session: Session, model: ModelRow) -> bool:
+    return session.execute(
+        select(
+            exists().where(
+                ModelRow.network_id == model.network_id, ModelRow.id != model.id, ModelRow.deleted_at.is_(None)
+            )
+        )
+    ).scalar_one()

@@ -1,0 +1,111 @@
+"""What is still to be measured: an anti-join, not rows, so it can be neither lost nor stale."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Exists, and_, exists, select
+from sqlalchemy.orm import Session, aliased
+
+from registry.comparisons import is_live
+from registry.image_sets import rungs_of
+from registry.tables import AttackRow, EvaluationRow, ImageSetRow, NetworkRow, Part, RefusalRow, TransferRow
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A directed cell onto some target that waits for its transfer."""
+
+    source_id: int
+    rung: int
+
+
+def pending_evaluations(session: Session, network_id: int, image_set: ImageSetRow) -> list[tuple[Part, int]]:
+    """The (part, rung) that the network has not been evaluated on, rung 0 of the attack part first."""
+    wanted = [
+        *((Part.ATTACK, rung) for rung in rungs_of(image_set)),
+        *([(Part.SELECT, 0)] if image_set.n_select else []),
+        *([(Part.REPORT, 0)] if image_set.n_report else []),
+    ]
+    recorded = {
+        (row.part, row.rung)
+        for row in session.execute(
+            select(EvaluationRow.part, EvaluationRow.rung).where(
+                EvaluationRow.network_id == network_id, EvaluationRow.image_set_id == image_set.id
+            )
+        )
+    }
+    return [each for each in wanted if each not in recorded]
+
+
+def pending_attacks(session: Session, network_id: int, comparison_id: int, image_set: ImageSetRow) -> list[int]:
+    """The rungs that are evaluated and not attacked, rung 0 first."""
+    attacked = select(AttackRow.rung).where(
+        AttackRow.comparison_id == comparison_id, AttackRow.network_id == network_id
+    )
+    return list(
+        session.scalars(
+            select(EvaluationRow.rung)
+            .where(
+                EvaluationRow.network_id == network_id,
+                EvaluationRow.image_set_id == image_set.id,
+                EvaluationRow.part == Part.ATTACK,
+                EvaluationRow.rung.not_in(attacked),
+            )
+            .order_by(EvaluationRow.rung)
+        )
+    )
+
+
+def pending_cells(session: Session, target_id: int, comparison_id: int, image_set: ImageSetRow) -> list[Cell]:
+    """The recorded attacks of live networks that have not met this target, rung 0 first.
+
+    A cell's rung 1 waits for its rung 0: a pair counts leading rungs only.
+    """
+    before = aliased(TransferRow)
+    query = (
+        select(AttackRow.network_id, AttackRow.rung)
+        .join(
+            EvaluationRow,
+            and_(
+                EvaluationRow.network_id == target_id,
+                EvaluationRow.image_set_id == image_set.id,
+                EvaluationRow.part == Part.ATTACK,
+                EvaluationRow.rung == AttackRow.rung,
+            ),
+        )
+        .where(
+            AttackRow.comparison_id == comparison_id,
+            AttackRow.network_id != target_id,
+            is_live(AttackRow.network_id),
+            ~_has_cell(TransferRow, target_id, comparison_id),
+            ~_has_cell(RefusalRow, target_id, comparison_id),
+            (AttackRow.rung == 0)
+            | exists().where(
+                before.comparison_id == comparison_id,
+                before.target_id == target_id,
+                before.source_id == AttackRow.network_id,
+                before.rung == 0,
+            ),
+        )
+        .order_by(AttackRow.rung, AttackRow.network_id)
+    )
+    return [Cell(source_id=source, rung=rung) for source, rung in session.execute(query)]
+
+
+def live_networks(session: Session, image_set: ImageSetRow) -> list[int]:
+    """The networks that an image set's comparisons measure."""
+    return list(
+        session.scalars(
+            select(NetworkRow.id)
+            .where(NetworkRow.task_id == image_set.task_id, is_live(NetworkRow.id))
+            .order_by(NetworkRow.id)
+        )
+    )
+
+
+def _has_cell(table: type[TransferRow] | type[RefusalRow], target_id: int, comparison_id: int) -> Exists:
+    return exists().where(
+        table.comparison_id == comparison_id,
+        table.target_id == target_id,
+        table.source_id == AttackRow.network_id,
+        table.rung == AttackRow.rung,
+    )

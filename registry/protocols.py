@@ -1,0 +1,67 @@
+"""Protocols are data: created from parameters, known by the digest of their canonical form."""
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.declarations import ProtocolDeclaration
+from registry.errors import ConflictError, InvalidError
+from registry.tables import ProtocolRow
+from sat_engine.errors import ProtocolError
+from sat_engine.protocol import PRESETS, Protocol
+
+PRESET_DESCRIPTIONS = {
+    "pgd": "PGD-50, L-infinity, step 2/255 from the image itself; iterates stay on the uint8 grid. The default.",
+    "pgd-paper": "The paper's words read literally: step 0.1, so that every step lands on a corner of the ball.",
+}
+
+
+def create_protocol(session: Session, declaration: ProtocolDeclaration) -> ProtocolRow:
+    """The protocol of that name and those parameters, made if it is new.
+
+    ConflictError when the name means other parameters or the parameters already have another name.
+    """
+    parameters = declaration.model_dump(exclude={"name", "description"}, exclude_none=True)
+    try:
+        protocol = Protocol.from_parameters(parameters)
+    except ProtocolError as error:
+        raise InvalidError(str(error)) from error
+    return _store(session, declaration.name, protocol, declaration.description)
+
+
+def ensure_presets(session: Session) -> None:
+    """Make sure that the presets of this engine revision are there. A preset of an older revision keeps its name."""
+    for name, protocol in PRESETS.items():
+        taken = session.scalars(select(ProtocolRow.digest).where(ProtocolRow.name == name)).one_or_none()
+        if taken is None:
+            _store(session, name, protocol, PRESET_DESCRIPTIONS.get(name, ""))
+        elif taken != protocol.digest():
+            _store(session, f"{name}-r{protocol.engine_revision}", protocol, PRESET_DESCRIPTIONS.get(name, ""))
+
+
+def load_protocol(row: ProtocolRow) -> Protocol:
+    """The engine's protocol that a row holds."""
+    return Protocol.from_parameters(row.parameters)
+
+
+def _store(session: Session, name: str, protocol: Protocol, description: str) -> ProtocolRow:
+    digest = protocol.digest()
+    session.execute(
+        insert(ProtocolRow)
+        .values(
+            name=name,
+            attack=protocol.attack,
+            parameters=protocol.canonical(),
+            engine_revision=protocol.engine_revision,
+            digest=digest,
+            description=description,
+        )
+        .on_conflict_do_nothing()
+    )
+    row = session.scalars(select(ProtocolRow).where(ProtocolRow.name == name)).one_or_none()
+    if row is None:
+        same = session.scalars(select(ProtocolRow).where(ProtocolRow.digest == digest)).one()
+        raise ConflictError(f"these parameters are already protocol {same.name!r}: use that name.")
+    if row.digest != digest:
+        raise ConflictError(f"protocol {name!r} already means other parameters: choose another name.")
+    return row

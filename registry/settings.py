@@ -1,0 +1,62 @@
+"""Settings, read once at an entry point and passed down. docs/settings.md explains each one."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AliasChoices, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from registry.tables import Lane
+
+GIBIBYTE = 1024**3
+
+
+class DatabaseSettings(BaseSettings):
+    """What the migration needs to know."""
+
+    model_config = SettingsConfigDict(env_prefix="SAT_", extra="ignore", frozen=True)
+
+    database_url: str = Field(validation_alias=AliasChoices("DATABASE_URL", "database_url"))
+
+    @field_validator("database_url")
+    @classmethod
+    def _use_psycopg(cls, url: str) -> str:
+        for scheme in ("postgresql://", "postgres://"):
+            if url.startswith(scheme):
+                return "postgresql+psycopg://" + url.removeprefix(scheme)
+        return url
+
+
+class Settings(DatabaseSettings):
+    """What an api or worker process needs to know; a missing one ends the process with its name."""
+
+    redis_url: str = Field(validation_alias=AliasChoices("REDIS_URL", "redis_url"))
+    artifacts: str = Field(description="Folder, or s3://bucket/prefix, that holds the bytes.")
+    cache: Path = Field(
+        default_factory=lambda: Path(tempfile.gettempdir()) / "sat-registry-cache",
+        description="Local folder for uploads in flight and copies of remote artifacts.",
+    )
+    host: str = "127.0.0.1"
+    port: int = 8000
+    fd: int | None = Field(default=None, description="An inherited listening socket, instead of host and port.")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("*",), description="Host headers that are answered, separated by commas."
+    )
+    lanes: Annotated[tuple[Lane, ...], NoDecode] = Field(
+        default=(Lane.COMPUTE, Lane.LIGHT), description="Which jobs a worker takes, separated by commas."
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    max_upload_bytes: int = 20 * GIBIBYTE
+    lease_seconds: float = Field(default=15.0, gt=0, description="A worker silent for longer loses its job.")
+    job_seconds: float = Field(default=6 * 3600.0, gt=0, description="A job running for longer is stopped.")
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, hosts: object) -> object:
+        return tuple(host.strip() for host in hosts.split(",")) if isinstance(hosts, str) else hosts
+
+    @field_validator("lanes", mode="before")
+    @classmethod
+    def _split_lanes(cls, lanes: object) -> object:
+        return tuple(lane.strip() for lane in lanes.split(",")) if isinstance(lanes, str) else lanes

@@ -1,0 +1,1 @@
+"""A migrated database for every test, cloned from a template that is migrated once."""
