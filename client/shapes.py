@@ -1,0 +1,304 @@
+"""The JSON that the registry answers with, as types. docs/api.md and `/docs` of a running server say what each means.
+
+Rates, intervals and scores are plain numbers: rates from 0 to 1, `percent` from 0 to 100, `sat` the natural
+logarithm of a percentage.
+"""
+
+from typing import Any, TypedDict
+
+Interval = tuple[float, float]
+
+
+class Progress(TypedDict):
+    """How far one model's measuring has come."""
+
+    stage: str
+    pairs_measured: int
+    pairs: int
+    cells_measured: int
+    cells: int
+    complete: bool
+    prefix_complete: bool
+    fraction: float
+
+
+class ModelSummary(TypedDict):
+    """One row of `GET /models`."""
+
+    name: str
+    aliases: list[str]
+    digest: str | None
+    state: str
+    failure: str | None
+    concern: str | None
+    architecture: str
+    base: str | None
+    family: str | None
+    parameters: int | None
+    gmacs: float | None
+    accuracy: float | None
+    tags: list[str]
+    created_at: str
+    progress: Progress
+
+
+class Input(TypedDict):
+    """What a network is fed with."""
+
+    size: int
+    channels: int
+    mean: list[float]
+    std: list[float]
+
+
+class Task(TypedDict):
+    """A task and its number of classes."""
+
+    name: str
+    classes: int
+
+
+class Share(TypedDict):
+    """k of n; `correct` or `fooled` says of what."""
+
+    n: int
+    rate: float
+
+
+class ModelDetail(ModelSummary):
+    """`GET /models/<model>`."""
+
+    description: str
+    license: str | None
+    source: str
+    pretrained: str | None
+    model_args: dict[str, Any]
+    input: Input | None
+    task: Task | None
+    components: dict[str, str | None]
+    accuracies: dict[str, Share | None]
+    self_fooling: Share | None
+    noise: Share | None
+    flags: list[str]
+    expected_accuracy: float | None
+
+
+class Neighbour(TypedDict):
+    """One model as another one's neighbour."""
+
+    model: str
+    sat: float
+    percent: float
+    interval: Interval
+    n: int
+    fools: float | None
+    fooled_by: float | None
+    obtained: str
+    direction: str | None
+    rung: int
+    flags: list[str]
+
+
+class Similar(TypedDict):
+    """`GET /similar/<model>`."""
+
+    model: str
+    comparison: str
+    version: int
+    missing: int
+    items: list[Neighbour]
+    next: str | None
+
+
+class Rung(TypedDict):
+    """The counts of one rung of a pair."""
+
+    rung: int
+    n: int
+    a_fools_b: int | None
+    b_fools_a: int | None
+
+
+class Pair(TypedDict):
+    """`GET /pairs/<a>/<b>`."""
+
+    a: str
+    b: str
+    comparison: str
+    version: int
+    sat: float | None
+    percent: float | None
+    interval: Interval | None
+    percent_interval: Interval | None
+    n: int | None
+    fooled: dict[str, Any]
+    obtained: str | None
+    direction: str | None
+    rung: int | None
+    flags: list[str]
+    reason: str | None
+    rungs: list[Rung]
+    controls: dict[str, dict[str, float | None] | None]
+    digests: dict[str, str | None]
+    made_by: list[dict[str, Any]]
+
+
+class Matrix(TypedDict):
+    """`GET /matrix`; `sat[i][j]` is None where nothing is measured."""
+
+    comparison: str
+    version: int
+    models: list[str]
+    missing: int
+    sat: list[list[float | None]]
+    obtained: list[list[str | None]]
+
+
+class Cluster(TypedDict):
+    """One cluster and the components that set it apart."""
+
+    cluster: int
+    models: list[str]
+    keywords: list[str]
+
+
+class Clusters(TypedDict):
+    """`GET /clusters` once computed."""
+
+    comparison: str
+    version: int
+    stale: bool
+    k: int
+    suggested_k: int
+    stability: float | None
+    silhouette: float | None
+    items: list[Cluster]
+    missing: int
+    left_out: list[str]
+
+
+class Member(TypedDict):
+    """One member of a recommended ensemble."""
+
+    model: str
+    accuracy: float
+    gain: float | None
+    architecture: str
+    base: str
+    family: str
+    parameters: int
+    gmacs: float
+    swaps: list[dict[str, Any]]
+
+
+class Ensemble(TypedDict):
+    """`GET /recommend/ensemble`."""
+
+    comparison: str
+    version: int
+    n: int
+    objective: str
+    weight: float
+    members: list[Member]
+    pairs: list[dict[str, Any]]
+    mean_sat: float | None
+    left_out: list[dict[str, str]]
+    evaluated: str
+    evaluation: dict[str, Any] | None
+    manifest: dict[str, Any]
+
+
+class Teacher(TypedDict):
+    """One suggested teacher."""
+
+    model: str
+    sat: float
+    interval: Interval
+    obtained: str
+    base: str
+    family: str
+    accuracy: float
+    parameters: int
+    gmacs: float
+    same_base: bool
+    positive_flips: dict[str, Any] | None
+    reason: str
+    default: bool
+
+
+class Teachers(TypedDict):
+    """`GET /recommend/teacher`."""
+
+    student: str
+    comparison: str
+    version: int
+    items: list[Teacher]
+    rule: str
+    evidence: str
+    warnings: list[str]
+
+
+class ImageSet(TypedDict):
+    """`GET /image-sets/<name>`."""
+
+    name: str
+    digest: str | None
+    task: dict[str, Any]
+    parts: dict[str, int]
+    prefix: int
+    side: int
+    channels: int
+    description: str
+
+
+class Comparison(TypedDict):
+    """One row of `GET /comparisons`."""
+
+    name: str
+    image_set: str
+    protocol: str
+    state: str
+    default: bool
+    version: int
+    progress: dict[str, int]
+
+
+class Job(TypedDict):
+    """One row of `GET /jobs`."""
+
+    id: int
+    kind: str
+    lane: str
+    state: str
+    model: str | None
+    comparison: str | None
+    attempt: int
+    progress: float | None
+    worker: str | None
+    failure: str | None
+
+
+class Jobs(TypedDict):
+    """`GET /jobs`."""
+
+    items: list[Job]
+    total: int
+    next: str | None
+    counts: dict[str, dict[str, int]]
+    estimate_seconds: float | None
+
+
+class Worker(TypedDict):
+    """One row of `GET /workers`."""
+
+    id: str
+    host: str
+    pid: int | None
+    lanes: list[str]
+    device: str
+    code_version: str
+    torch_version: str
+    started_at: str
+    seen_at: str
+    alive: bool
+    job: dict[str, Any] | None
