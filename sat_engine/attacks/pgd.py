@@ -1,0 +1,43 @@
+"""Projected gradient descent."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sat_engine.classifier import Classifier
+from sat_engine.errors import NotComputableError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PGD:
+    """Untargeted L-infinity projected gradient descent (Madry et al., 2018), started at the image.
+
+    epsilon and step_size are in units of a [0, 1] pixel.
+    """
+
+    epsilon: float = 8 / 255
+    step_size: float = 2 / 255
+    steps: int = 50
+
+    def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
+        """Return images (n, c, h, w) in [0, 1], each moved at most epsilon to raise the model's loss.
+
+        Nothing is asked of the device until the last step. Where a gradient is not a number the image becomes NaN,
+        stays NaN through every later step, and NotComputableError says so at the end.
+        """
+        low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
+        adversarial = images.clone()
+        for _ in range(self.steps):
+            adversarial.requires_grad_()
+            # summed, not averaged: a step must not depend on the batch size
+            loss = functional.cross_entropy(model(adversarial).float(), labels, reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, adversarial)
+            adversarial = (adversarial.detach() + self.step_size * gradient.sign()).clamp(low, high)
+        if poisoned := int(adversarial.isnan().flatten(1).any(dim=1).sum()):
+            raise NotComputableError(
+                f"the loss has no gradient (it is not a number) on {poisoned} of {len(images)} images, "
+                "so this network cannot be attacked; look for a square root or a division at zero in it"
+            )
+        return adversarial

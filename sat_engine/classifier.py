@@ -1,0 +1,70 @@
+"""A network as everything else sees it: images in [0, 1] in, logits in the task's order out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+# Images a batch, everywhere. Part of the numeric path: another batch may flip a bit in a thousand.
+BATCH = 64
+# ITU-R BT.601: the share of red, green and blue in brightness
+LUMA = (0.299, 0.587, 0.114)
+
+
+class Classifier(nn.Module):
+    """A frozen network in eval mode and float32, with normalisation and channel conversion inside.
+
+    So an attack's epsilon is in the image set's own pixels, whatever the network does with them.
+    """
+
+    mean: Tensor
+    std: Tensor
+    luma: Tensor
+    class_map: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        input_side: int,
+        image_channels: int,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        class_map: Sequence[int],
+    ) -> None:
+        """Wrap network, which takes (n, channels, input_side, input_side) and gives (n, outputs)."""
+        super().__init__()
+        self.network = network
+        self.input_side, self.image_channels, self.channels = input_side, image_channels, channels
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("luma", torch.tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
+        self.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self.mean.device
+
+    @property
+    def numeric_path(self) -> str:
+        """What a bit may depend on, such as "float32 channels_last batch=64 torch=2.14 cpu"."""
+        version = ".".join(torch.__version__.split(".")[:2])
+        return f"float32 channels_last batch={BATCH} torch={version} {self.device.type}"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return float32 logits (n, classes) of float images (n, image_channels, side, side) in [0, 1].
+
+        Outputs that no class maps to are left out, so they are masked from the argmax and from the loss.
+        """
+        if self.image_channels == self.channels:
+            seen = images
+        elif self.channels == 1:
+            seen = (images * self.luma).sum(dim=1, keepdim=True)
+        else:
+            seen = images.expand(-1, self.channels, -1, -1)
+        normalised = ((seen - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.network(normalised)
+        return logits[:, self.class_map].float()

@@ -1,0 +1,160 @@
+"""Building a network from its architecture and a checkpoint."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sat_engine.checkpoints import Weights, fit
+from sat_engine.classifier import Classifier
+from sat_engine.errors import ArchitectureError
+from sat_engine.io.tensors import weights_digest
+from sat_engine.spec import ALLOWED_MODEL_ARGS, NetworkSpec, check_model_args, network_digest
+
+__all__ = [
+    "ALLOWED_MODEL_ARGS",
+    "ENTRY_POINT_GROUP",
+    "Classifier",
+    "NetworkSpec",
+    "build",
+    "create_module",
+    "fit_tensors",
+    "network_digest",
+    "weights_digest",
+]
+
+ENTRY_POINT_GROUP = "sat.architectures"  # name -> callable(**model_args) -> nn.Module, installed by an operator
+
+
+def build(
+    spec: NetworkSpec,
+    tensors: Mapping[str, Tensor],
+    *,
+    image_channels: int,
+    device: str | torch.device = "cpu",
+    weights: str = Weights.RAW,
+) -> Classifier:
+    """Return the network with the checkpoint's tensors, ready for images of image_channels (1 or 3).
+
+    ArchitectureError where the architecture is unknown or cannot take its input; CheckpointError naming the first
+    tensors that differ. No weight is ever initialised at random, dropped or reshaped.
+    """
+    if image_channels not in (1, 3):
+        raise ArchitectureError(f"images have 1 or 3 channels, not {image_channels}")
+    module = _skeleton(spec)
+    module.load_state_dict(fit(tensors, module.state_dict(), weights=weights), assign=True)
+    classifier = Classifier(
+        module,
+        input_side=spec.input_side,
+        image_channels=image_channels,
+        channels=spec.channels,
+        mean=spec.mean,
+        std=spec.std,
+        class_map=range(1),  # until the outputs have been counted
+    )
+    outputs = _count_outputs(classifier, spec)
+    if max(spec.class_map) >= outputs:
+        raise ArchitectureError(
+            f"the class map names output {max(spec.class_map)}, but {spec.architecture} has {outputs} outputs; "
+            "check num_classes and the classes"
+        )
+    classifier.class_map = torch.tensor(spec.class_map, dtype=torch.int64)
+    return classifier.to(device)
+
+
+def fit_tensors(spec: NetworkSpec, tensors: Mapping[str, Tensor], *, weights: str = Weights.RAW) -> dict[str, Tensor]:
+    """Return the checkpoint under the network's own names in float32: what to store and to hash.
+
+    Raises as build does. Uploads that differ only in wrappers or precision become the same network.
+    """
+    return fit(tensors, _skeleton(spec).state_dict(), weights=weights)
+
+
+def create_module(architecture: str, model_args: Mapping[str, object], input_side: int, channels: int) -> nn.Module:
+    """Return a new network with initial weights, on torch's current default device.
+
+    architecture is an operator-installed entry point, called with exactly model_args, or a name of timm's catalogue,
+    where in_chans and a fixed img_size follow from the input unless model_args say so. ArchitectureError otherwise.
+    """
+    check_model_args(model_args)
+    constructor = _find_constructor(architecture, model_args, input_side, channels)
+    try:
+        # timm may draw random numbers; the caller's stream stays as it was, and two builds are equal
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            module = constructor()
+    except Exception as error:
+        raise ArchitectureError(
+            f"{architecture} cannot be built with {dict(model_args)} for {channels} x {input_side} x {input_side} "
+            f"pixels: {_first_line(error)}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ArchitectureError(f"the entry point {architecture} returned {type(module).__name__}, not a torch module")
+    return module
+
+
+def _find_constructor(
+    architecture: str, model_args: Mapping[str, object], input_side: int, channels: int
+) -> Callable[[], Any]:
+    installed = entry_points(group=ENTRY_POINT_GROUP)
+    if architecture in installed.names:
+        return lambda: installed[architecture].load()(**model_args)
+    import timm
+
+    # timm would read "hf-hub:" and "local-dir:" names from the network and the disk, and a tag from the hub
+    if not architecture.isidentifier() or not timm.is_model(architecture):
+        raise ArchitectureError(_unknown(architecture, [*installed.names, *timm.list_models()]))
+    arguments = {"in_chans": channels, **model_args}
+    settings = timm.get_pretrained_cfg(architecture)
+    if settings is not None and settings.fixed_input_size:
+        arguments.setdefault("img_size", input_side)
+    return lambda: timm.create_model(architecture, pretrained=False, **arguments)
+
+
+def _unknown(architecture: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(architecture, names, n=5)
+    hint = f"did you mean {', '.join(near)}?" if near else "see timm's catalogue of architectures"
+    return f"there is no architecture {architecture[:80]!r}: {hint}"
+
+
+def _skeleton(spec: NetworkSpec) -> nn.Module:
+    """Return the network to load weights into: its parameters without memory where that is possible."""
+    arguments = (spec.architecture, spec.model_args, spec.input_side, spec.channels)
+    try:
+        with torch.device("meta"):
+            module = create_module(*arguments)
+    except ArchitectureError:
+        return create_module(*arguments)  # some constructors compute with their tensors, which meta ones refuse
+    # A checkpoint brings no non-persistent buffers (Swin has 17) nor plain tensor attributes: those must be real.
+    return create_module(*arguments) if _holds_unsaved_tensors(module) else module
+
+
+def _holds_unsaved_tensors(module: nn.Module) -> bool:
+    saved = set(module.state_dict(keep_vars=True))
+    unsaved_buffer = any(name not in saved for name, _ in module.named_buffers())
+    return unsaved_buffer or any(
+        isinstance(value, Tensor) for part in module.modules() for value in vars(part).values()
+    )
+
+
+def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
+    """Return the network's number of outputs, found by one forward of a grey image on the CPU."""
+    grey = torch.full((1, spec.channels, spec.input_side, spec.input_side), 0.5)
+    try:
+        with torch.no_grad():
+            logits = classifier.network(grey.contiguous(memory_format=torch.channels_last))
+    except Exception as error:
+        raise ArchitectureError(
+            f"{spec.architecture} cannot take {spec.channels} x {spec.input_side} x {spec.input_side} pixels: "
+            f"{_first_line(error)}; check the input size and channels"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2:  # noqa: PLR2004  # (images, outputs)
+        raise ArchitectureError(f"{spec.architecture} does not give one row of logits an image; check global_pool")
+    return int(logits.shape[1])
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
