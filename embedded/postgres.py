@@ -87,6 +87,7 @@ class Postgres:
         options = [part for name, value in self.settings.items() for part in ("-c", f"{name}={value}")]
         return Service(
             name="postgres",
+            is_server=True,
             command=(str(tenancy.programs / "postgres"), "-D", str(self.data.resolve()), *options),
             prepare=self._clear_leftovers,
             ready=self._answers,

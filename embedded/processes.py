@@ -36,6 +36,7 @@ class Service:
         death_signal: what the kernel sends it when the supervisor dies.
         identity: as whom it runs (embedded/launch.py).
         descriptors: open files that it inherits.
+        is_server: others need it: it starts before them and stops after them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Service:
     death_signal: signal.Signals = signal.SIGKILL
     identity: str = SAME_USER
     descriptors: tuple[int, ...] = ()
+    is_server: bool = False
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:

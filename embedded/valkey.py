@@ -54,6 +54,7 @@ class Valkey:
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         return Service(
             name="valkey",
+            is_server=True,
             command=(str(wheel_program()), *arguments),
             prepare=lambda: end_leftovers(self.data, signal.SIGKILL),
             ready=self._answers,
