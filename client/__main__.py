@@ -1,0 +1,5 @@
+"""`python -m client` is `sat`."""
+
+from client.cli import main
+
+main()

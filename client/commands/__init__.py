@@ -1,0 +1,1 @@
+"""The subcommands of `sat`, a module a noun."""

@@ -1,0 +1,117 @@
+"""`sat similar`, `pair`, `matrix`, `clusters`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.commands.models import ModelName
+from client.errors import InputError
+from client.output import AsJson, ImageSetName, ProtocolName, Url, connect, console, print_json, say
+
+
+def similar(
+    name: ModelName,
+    *,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    farthest: Annotated[bool, typer.Option("--farthest", help="Those least alike.")] = False,
+    image_set: ImageSetName = None,
+    protocol: ProtocolName = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the models most like this one (or --farthest: least)."""
+    from client.tables.similarity import neighbours_table
+
+    order = "farthest" if farthest else "nearest"
+    with connect(url) as registry:
+        found = registry.similar(name, k=k, order=order, image_set=image_set, protocol=protocol)
+    if as_json:
+        print_json(found)
+        return
+    if found["items"]:
+        console.print(neighbours_table(found))
+    else:
+        say(f"No pair of {found['model']} is measured yet: `sat watch`.")
+    if found["missing"]:
+        say(f"{found['missing']} pairs are still to be measured.")
+
+
+def pair(
+    a: ModelName,
+    b: ModelName,
+    *,
+    image_set: ImageSetName = None,
+    protocol: ProtocolName = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one pair in full: both directions, the controls, who measured it."""
+    from client.tables.similarity import pair_table
+
+    with connect(url) as registry:
+        found = registry.pair(a, b, image_set=image_set, protocol=protocol)
+    if as_json:
+        print_json(found)
+    else:
+        say(f"{found['a']} and {found['b']}")
+        console.print(pair_table(found))
+
+
+def matrix(
+    *,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write it to this file instead.")] = None,
+    image_set: ImageSetName = None,
+    protocol: ProtocolName = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the SAT of every pair; the diagonal is self-fooling."""
+    from client.tables.similarity import matrix_tables
+
+    with connect(url) as registry:
+        if csv is not None:
+            _write(csv, registry.matrix_csv(image_set=image_set, protocol=protocol))
+            return
+        found = registry.matrix(image_set=image_set, protocol=protocol)
+    if as_json:
+        print_json(found)
+        return
+    if not found["models"]:
+        say("No model is measured yet: `sat register --help`.")
+    for table in matrix_tables(found, console.width):
+        console.print(table)
+    if found["missing"]:
+        say(f"{found['missing']} pairs are still to be measured (·).")
+
+
+def clusters(
+    *,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="How many; else as the registry suggests.")] = None,
+    image_set: ImageSetName = None,
+    protocol: ProtocolName = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show clusters of models that are alike, and the components that set each apart."""
+    from client.tables.similarity import clusters_table
+
+    with connect(url) as registry:
+        found = registry.clusters(k=k, image_set=image_set, protocol=protocol)
+    if as_json:
+        print_json(found)
+        return
+    console.print(clusters_table(found))
+    fits = (("stability", found["stability"]), ("silhouette", found["silhouette"]))
+    shown = ", ".join(f"{name} {value:.2f}" for name, value in fits if value is not None)
+    say(f"{found['k']} clusters (suggested: {found['suggested_k']}); {shown}")
+    if found["left_out"]:
+        say(f"Left out: {', '.join(found['left_out'])}.")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+    say(f"Written to {path}.")
