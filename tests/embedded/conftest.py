@@ -54,11 +54,11 @@ def serve() -> Callable[..., AbstractContextManager[Serving]]:
     """Run a stack in another process while a `with` block lasts; options go to Popen."""
 
     @contextmanager
-    def serving(home: Path, command: Sequence[str] = (sys.executable,), **options: Any) -> Iterator[Serving]:
+    def serving(
+        home: Path, command: Sequence[str] = (sys.executable,), program: Path = HERE / "small_stack.py", **options: Any
+    ) -> Iterator[Serving]:
         options = {"env": os.environ | {"SAT_PORT": "18500"}, **options}
-        process = subprocess.Popen(
-            [*command, str(HERE / "small_stack.py"), str(home)], stdout=subprocess.PIPE, text=True, **options
-        )
+        process = subprocess.Popen([*command, str(program), str(home)], stdout=subprocess.PIPE, text=True, **options)
         try:
             line = process.stdout.readline()
             assert line, f"the stack ended with status {process.wait()}"
