@@ -1,0 +1,112 @@
+"""Which transfers fool their target more often than random noise of the same size does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Integer, Select, func, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql import column, literal
+
+from registry.reads.solo import NOT_ATTACKED, NetworkBits, SelfFooling
+from registry.tables import TransferRow
+from sat_engine.scores import MISSING
+
+_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+ROWS_AT_ONCE = 20_000  # of some 100 to 6,000 bytes each
+
+Ids = NDArray[np.int64]
+Counts = NDArray[np.integer]
+Packed = NDArray[np.uint8]
+
+
+def rises_above_noise(only_transfer: Counts, only_noise: Counts, n: Counts) -> NDArray[np.bool_]:
+    """`sat_engine.scores.above_noise` from counts, elementwise.
+
+    Of n images common to both, only_transfer are fooled by the adversarial image alone, only_noise by noise alone.
+    """
+    images = n + 2.0
+    transfer, noise = only_transfer + 0.5, only_noise + 0.5
+    difference = (transfer - noise) / images
+    variance = ((transfer + noise) / images - difference**2) / images
+    return np.asarray(difference > _Z95 * np.sqrt(variance))
+
+
+def certainly_above(fooled: Counts, n_noise_fooled: Counts, n: Counts) -> NDArray[np.bool_]:
+    """True where no arrangement of these marginal counts could fail the test, so the bits need not be read.
+
+    The test is hardest to pass with as many noise-fooled images as can be, none of them fooled by the transfer too.
+    """
+    return rises_above_noise(fooled, np.minimum(n_noise_fooled, n), n)
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseTest:
+    """Decides directed cells of one comparison, reading bits only where the counts leave the answer open."""
+
+    connection: Connection
+    comparison_id: int
+    attacks: Mapping[int, SelfFooling]
+    bits: Mapping[int, NetworkBits]
+
+    def decide(self, sources: Ids, targets: Ids, rungs: Counts, n: Counts, fooled: Counts) -> NDArray[np.int8]:
+        """1 where a cell (k,) rises above its target's noise, 0 where not, MISSING where that cannot be told yet.
+
+        sources and targets are network ids; the counts cover the first `rungs` rungs. A cell with a rung on which its
+        target has no noise bits yet cannot be told; its pair changes again after them.
+        """
+        attacked = [self.attacks.get(each, NOT_ATTACKED) for each in targets.tolist()]
+        noise = np.array([each.n_noise_fooled for each in attacked], dtype=np.int64)
+        verdict = np.full(len(sources), MISSING, dtype=np.int8)
+        open_ = (fooled >= 0) & (np.array([each.rungs for each in attacked]) >= rungs)
+        sure = open_ & certainly_above(fooled, noise, n)
+        verdict[sure] = 1
+        unsure = np.flatnonzero(open_ & ~sure)
+        if len(unsure):
+            verdict[unsure] = self._read(sources[unsure], targets[unsure], rungs[unsure])
+        return verdict
+
+    def _read(self, sources: Ids, targets: Ids, rungs: Counts) -> NDArray[np.bool_]:
+        where = {pair: index for index, pair in enumerate(zip(sources.tolist(), targets.tolist(), strict=True))}
+        only_transfer, only_noise, n = np.zeros((3, len(sources)), dtype=np.int64)
+        rows = self.connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
+            _transfers(self.comparison_id, sources, targets)
+        )
+        for partition in rows.partitions():
+            for rung in (0, 1):
+                cells = [row for row in partition if row.rung == rung < rungs[where[row.source_id, row.target_id]]]
+                if not cells:
+                    continue
+                index = [where[row.source_id, row.target_id] for row in cells]
+                fooled = _stack([row.fooled for row in cells])
+                common = _stack([self.bits[row.source_id].correct[rung] for row in cells])
+                common = common & _stack([self.bits[row.target_id].correct[rung] for row in cells])
+                noise = common & _stack([self.bits[row.target_id].noise[rung] for row in cells])
+                only_transfer[index] += _count(fooled & ~noise)
+                only_noise[index] += _count(noise & ~fooled)
+                n[index] += _count(common)
+        return rises_above_noise(only_transfer, only_noise, n)
+
+
+def _transfers(comparison_id: int, sources: Ids, targets: Ids) -> Select[int, int, int, bytes]:
+    """The recorded rungs of these directed cells."""
+    wanted = (
+        func.unnest(literal(sources.tolist(), ARRAY(Integer)), literal(targets.tolist(), ARRAY(Integer)))
+        .table_valued(column("source", Integer), column("target", Integer))
+        .render_derived()
+    )
+    return (
+        select(TransferRow.source_id, TransferRow.target_id, TransferRow.rung, TransferRow.fooled)
+        .join(wanted, (TransferRow.source_id == wanted.c.source) & (TransferRow.target_id == wanted.c.target))
+        .where(TransferRow.comparison_id == comparison_id)
+    )
+
+
+def _stack(packed: list[bytes]) -> Packed:
+    return np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), -1)
+
+
+def _count(packed: Packed) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
+    return counts

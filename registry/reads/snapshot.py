@@ -1,0 +1,128 @@
+"""One comparison as it was at one version, in memory: what hot reads answer from without a query."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from sqlalchemy import Connection, select
+
+from registry.reads.noise import NoiseTest
+from registry.reads.solo import UNMEASURED, Solo, SoloMeasures, read_solo
+from registry.reads.cells import Cells, read_cells
+from registry.reads.zoo import Comparison, Model, Zoo, read_comparisons, read_zoo
+from registry.tables import RefusalRow
+
+_SERIALS = itertools.count(1)
+NOTHING = SoloMeasures({}, {}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A directed cell that could not be measured, and why."""
+
+    source_id: int
+    target_id: int
+    rung: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A comparison at one version. Immutable: a refresh makes another, readers keep theirs.
+
+    serial: differs between any two snapshots of this process, so it can key what was computed from one.
+    members: the models that answers hold, by name; two of them may share a network.
+    """
+
+    serial: int
+    zoo: Zoo
+    comparison: Comparison
+    members: tuple[Model, ...]
+    measures: SoloMeasures
+    cells: Cells
+    refusals: tuple[Refusal, ...]
+
+    @cached_property
+    def position(self) -> Mapping[int, int]:
+        """Where each network is in `cells`."""
+        return {network: index for index, network in enumerate(self.cells.networks.tolist())}
+
+    @cached_property
+    def refused(self) -> Mapping[frozenset[int], str]:
+        """Why a pair of networks cannot be measured."""
+        return {frozenset({each.source_id, each.target_id}): each.reason for each in self.refusals}
+
+    def find(self, reference: str) -> Model:
+        """The model of that name in this comparison; NotFoundError, or InvalidError when it is of another task."""
+        return self.zoo.find_for(self.comparison, reference)
+
+    def row(self, model: Model) -> int | None:
+        """The model's row in `cells`; None while it is not among the members."""
+        return self.position.get(model.network.id) if model.network and model.measured else None
+
+    def solo(self, model: Model) -> Solo:
+        """What is measured of the model by itself."""
+        return self.measures.solo.get(model.network.id, UNMEASURED) if model.network else UNMEASURED
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything reads answer from, at one moment: the zoo and a snapshot of each comparison that was asked for."""
+
+    zoo: Zoo
+    snapshots: Mapping[int, Snapshot]
+
+
+def read_view(connection: Connection, wanted: frozenset[int], previous: View | None) -> View:
+    """The view as it is in the connection's transaction, which must be REPEATABLE READ or stricter.
+
+    Only what changed since `previous` is read. wanted: comparisons to hold besides the default one.
+    """
+    comparisons = read_comparisons(connection)
+    if previous and comparisons and comparisons == previous.zoo.comparisons and wanted <= previous.snapshots.keys():
+        # without a comparison there is no version that would tell of a change
+        return previous
+    zoo = read_zoo(connection, previous.zoo if previous else None)
+    return View(
+        zoo,
+        {
+            comparison.id: _read_snapshot(connection, zoo, comparison, previous)
+            for comparison in zoo.comparisons
+            if comparison.is_default or comparison.id in wanted
+        },
+    )
+
+
+def _read_snapshot(connection: Connection, zoo: Zoo, comparison: Comparison, view: View | None) -> Snapshot:
+    previous = view.snapshots.get(comparison.id) if view else None
+    if previous and previous.comparison.version > comparison.version:
+        previous = None  # the database was restored from a backup
+    if previous and previous.comparison == comparison:
+        return previous
+    members = tuple(model for model in zoo.models if model.measured and model.task_id == comparison.task_id)
+    networks = sorted({model.network.id for model in members if model.network})
+    measures = read_solo(connection, comparison, networks, previous.measures if previous else NOTHING)
+    attacks = {network: solo.attack for network, solo in measures.solo.items() if solo.attack}
+    cells = read_cells(
+        connection,
+        networks,
+        NoiseTest(connection, comparison.id, attacks, measures.attack_bits),
+        previous=previous.cells if previous else None,
+        known_version=previous.comparison.version if previous else -1,
+    )
+    return Snapshot(
+        serial=next(_SERIALS),
+        zoo=zoo,
+        comparison=comparison,
+        members=members,
+        measures=measures,
+        cells=cells,
+        refusals=_read_refusals(connection, comparison, frozenset(networks)),
+    )
+
+
+def _read_refusals(connection: Connection, comparison: Comparison, networks: frozenset[int]) -> tuple[Refusal, ...]:
+    query = select(RefusalRow.source_id, RefusalRow.target_id, RefusalRow.rung, RefusalRow.reason)
+    rows = connection.execute(query.where(RefusalRow.comparison_id == comparison.id))
+    return tuple(Refusal(*row) for row in rows if {row.source_id, row.target_id} <= networks)
