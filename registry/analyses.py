@@ -3,11 +3,15 @@
 Parameters and results are JSON of network ids (the api turns them into names):
 
 clusters: {"k": int or null} ->
-    {"k", "suggested_k", "stability", "silhouette", "networks": [ids], "labels": [0-based cluster of each],
-     "keywords": [[words] of each cluster], "missing": pairs without a score, "left_out": [ids]}
-    or a failure sentence.
+    {"k", "suggested": whether k was chosen here, "stability", "silhouette", "networks": [ids],
+     "labels": [0-based cluster of each network], "keywords": [[words] of each cluster]}
+    or a failure sentence (pairs are missing, k is larger than the zoo).
 ensemble: {"members": [ids], "candidates": [ids], "n": int} ->
-    {"n_images", "worth": {...}, "probabilities": {...}, "baselines": {...}}; see worker/analyses.py.
+    {"logits": judged, "probabilities": judged,
+     "baselines": {"best_single": id, "most_accurate": [ids], "forward": [ids]}}
+    where judged = {"ensemble": worth, "best_single": worth, "most_accurate": worth, "forward": worth,
+     "random": {"draws", "top1_mean", "top1_sd", "error_reduction_rate_mean", "error_reduction_rate_sd"}}
+    and worth = {"n", "top1", "interval", "error_reduction_rate", "all_wrong", "member_top1": [in members' order]}.
 """
 
 import hashlib
@@ -20,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from registry.jobs import Claim, hold, want
 from registry.tables import AnalysisKind, AnalysisRow, ComparisonRow, JobKind
+from registry.versions import CHANNEL
 
 # An ensemble is judged on immutable logits that its parameters name, so its result never grows stale.
 IMMUTABLE = frozenset({AnalysisKind.ENSEMBLE})
@@ -99,7 +104,15 @@ def record_analysis(
     )
     stored.version, stored.result, stored.failure = version, result, failure
     # the api's pollers hear of it as of any new version
-    session.execute(select(func.pg_notify("sat_version", str(row.comparison_id))))
+    session.execute(select(func.pg_notify(CHANNEL, str(row.comparison_id))))
+
+
+def fail_analyses(session: Session, comparison_id: int, reason: str) -> None:
+    """Give every pending analysis of a comparison the reason why it has no result."""
+    for row in pending_analyses(session, comparison_id):
+        row.version, row.result, row.failure = row.wanted_version, None, reason
+    session.flush()
+    session.execute(select(func.pg_notify(CHANNEL, str(comparison_id))))
 
 
 def _digest(parameters: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from registry.tables import Lane
 
 TASK = "work"
 # Bells beyond this many waiting in a lane's queue would wake nobody new.
-ENOUGH_BELLS = 64
+ENOUGH_BELLS = 16
 SOCKET_SECONDS = 0.5
 
 

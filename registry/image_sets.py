@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sat_engine.io.tensors import MappedArrays
 from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -18,6 +17,7 @@ from registry.errors import ConflictError, InvalidError
 from registry.tables import ImageSetRow, Part, TaskRow
 from registry.tasks import get_or_create_task
 from sat_engine.errors import EngineError
+from sat_engine.io.tensors import read_arrays
 from sat_engine.ordering import order
 
 ATTACK_SHARE, SELECT_SHARE = 0.70, 0.15
@@ -72,7 +72,7 @@ class ImageSetReader:
 
     def __init__(self, row: ImageSetRow, path: Path) -> None:
         self._row = row
-        self._arrays = MappedArrays(path)
+        self._arrays = read_arrays(path)
         total = row.n_attack + row.n_select + row.n_report
         self._order = order(len(self._arrays["labels"]), row.order_seed)[:total]
 
@@ -113,7 +113,7 @@ def part_bounds(row: ImageSetRow, part: Part, rung: int) -> tuple[int, int]:
 
 def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     try:
-        arrays = MappedArrays(path)
+        arrays = read_arrays(path)
         images, labels = arrays["images"], arrays["labels"]
     except (EngineError, KeyError) as error:
         raise InvalidError(

@@ -20,6 +20,7 @@ __all__ = [
     "Classifier",
     "NetworkSpec",
     "build",
+    "count_outputs",
     "create_module",
     "fit_tensors",
     "network_digest",
@@ -55,7 +56,7 @@ def build(
         std=spec.std,
         class_map=range(1),  # until the outputs have been counted
     )
-    outputs = _count_outputs(classifier, spec)
+    outputs = count_outputs(classifier, spec)
     if max(spec.class_map) >= outputs:
         raise ArchitectureError(
             f"the class map names output {max(spec.class_map)}, but {spec.architecture} has {outputs} outputs; "
@@ -140,7 +141,7 @@ def _holds_unsaved_tensors(module: nn.Module) -> bool:
     )
 
 
-def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
+def count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
     """Return the network's number of outputs, found by one forward of a grey image on the CPU."""
     grey = torch.full((1, spec.channels, spec.input_side, spec.input_side), 0.5)
     try:

@@ -1,0 +1,41 @@
+"""What a job's failure means for its subject: a sentence on the model or the analysis, and nobody else held back."""
+
+from sqlalchemy.orm import Session
+
+from registry.analyses import fail_analyses
+from registry.jobs import Claim, fail, retry_later, take_expired
+from registry.models import fail_model, fail_network
+from registry.tables import JobKind, JobRow
+
+
+def give_up(session: Session, claimed: Claim, reason: str) -> None:
+    """End a job that cannot succeed: its row is failed and its subject says why."""
+    fail(session, claimed, reason)
+    _blame(session, claimed, reason)
+
+
+def try_again(session: Session, claimed: Claim, reason: str) -> None:
+    """Queue a job that failed for another attempt, or give it up when they are used up."""
+    if not retry_later(session, claimed):
+        give_up(session, claimed, f"{reason} (after {claimed.attempt} attempts)")
+
+
+def take_over(session: Session) -> int:
+    """Queue again what silent workers held, give up what killed several; return how many were given up."""
+    given_up = take_expired(session)
+    for job in given_up:
+        assert job.failure is not None
+        _blame(session, job, job.failure)
+    return len(given_up)
+
+
+def _blame(session: Session, job: Claim | JobRow, reason: str) -> None:
+    if job.kind is JobKind.PREPARE:
+        assert job.model_id is not None
+        fail_model(session, job.model_id, reason)
+    elif job.kind is JobKind.ANALYSE:
+        assert job.comparison_id is not None
+        fail_analyses(session, job.comparison_id, reason)
+    else:
+        assert job.network_id is not None
+        fail_network(session, job.network_id, f"{job.kind}: {reason}")

@@ -1,0 +1,29 @@
+"""`python -m worker`: one worker process, configured by the environment (docs/settings.md)."""
+
+import logging
+import sys
+
+from pydantic import ValidationError
+
+from registry.settings import Settings
+from worker.app import serve
+
+
+def main() -> int:
+    """Serve until told to stop; 2 when the settings are wrong, 1 when the worker must not start."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        print(f"the settings are not complete:\n{error}", file=sys.stderr)  # noqa: T201  a command's own words
+        return 2
+    try:
+        serve(settings)
+    except RuntimeError as error:
+        logging.getLogger("worker").error("%s", error)  # noqa: TRY400  the sentence says it all
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The Celery app of one worker process: a bell comes in, the lane is drained."""
+
+import contextlib
+import logging
+import os
+import platform
+import socket
+from typing import Any
+
+from celery import Celery, signals
+
+from registry.artifacts import ArtifactStore
+from registry.bell import TASK, Bell, make_celery, queue_name
+from registry.database import database_revision, make_engine, make_sessions, migration_head
+from registry.settings import Settings
+from registry.tables import JobKind, Lane, WorkerRow
+from sat_engine.protocol import ENGINE_REVISION
+from worker.context import Context
+from worker.device import choose_device
+from worker.images import ImageSets
+from worker.reconciler import Reconciler
+from worker.runner import Task, drain
+
+log = logging.getLogger(__name__)
+
+
+def load_tasks() -> dict[JobKind, Task]:
+    """The task of each kind of job; importing them imports torch."""
+    from worker.tasks import analyse, attack, evaluate, prepare, transfers
+
+    return {
+        JobKind.PREPARE: prepare.run,
+        JobKind.EVALUATE: evaluate.run,
+        JobKind.ATTACK: attack.run,
+        JobKind.TRANSFERS: transfers.run,
+        JobKind.ANALYSE: analyse.run,
+    }
+
+
+def make_context(settings: Settings) -> Context:
+    """Connect, refuse a database of another schema, choose a device, and enter this worker into the database.
+
+    RuntimeError, with what to do, where the worker must not start.
+    """
+    import torch
+
+    engine = make_engine(settings.database_url, application="sat worker")
+    sessions = make_sessions(engine)
+    with sessions.begin() as session:
+        present, expected = database_revision(session), migration_head()
+    if present != expected:
+        raise RuntimeError(
+            f"the database is at migration {present}, this worker knows {expected}: run `python -m registry migrate` "
+            "with the newer of the two releases, and then start workers of that release."
+        )
+    device = choose_device(settings.device)
+    with sessions.begin() as session:
+        worker = WorkerRow(
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lanes=",".join(settings.lanes),
+            device=f"{device.label}, {platform.machine()}",
+            code_version=code_version(),
+            torch_version=torch.__version__,
+        )
+        session.add(worker)
+        session.flush()
+        worker_id = worker.id
+    store = ArtifactStore(settings.artifacts, settings.cache)
+    return Context(
+        settings=settings,
+        sessions=sessions,
+        store=store,
+        bell=Bell(settings.redis_url),
+        device=device,
+        worker_id=worker_id,
+        image_sets=ImageSets(store),
+    )
+
+
+def code_version() -> str:
+    """The release and the engine revision: what a result was made by."""
+    from importlib.metadata import version
+
+    return f"{version('sat-registry')} (engine {ENGINE_REVISION})"
+
+
+def make_app(context: Context) -> Celery:
+    """The Celery app whose one task drains a lane."""
+    app = make_celery(context.settings.redis_url)
+    tasks = load_tasks()
+    reconciler = Reconciler(context)
+
+    @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
+    def work(lane: str) -> None:
+        drain(context, Lane(lane), tasks)
+
+    def on_ready(**_: Any) -> None:
+        reconciler.start()
+
+    def on_shutting_down(**_: Any) -> None:
+        context.stopping.set()
+
+    def on_shutdown(**_: Any) -> None:
+        reconciler.stop()
+
+    # weak=False: the handlers are closures, and nothing else holds them
+    signals.worker_ready.connect(on_ready, weak=False)
+    signals.worker_shutting_down.connect(on_shutting_down, weak=False)
+    signals.worker_shutdown.connect(on_shutdown, weak=False)
+    return app
+
+
+def serve(settings: Settings) -> None:
+    """Run one solo worker process for the settings' lanes until it is told to stop."""
+    context = make_context(settings)
+    app = make_app(context)
+    queues = ",".join(queue_name(lane) for lane in settings.lanes)
+    log.info("worker %s on %s takes %s", context.worker_id, context.device.label, queues)
+    # the solo pool: CUDA and fork do not mix, and one process is one device
+    with contextlib.suppress(SystemExit):
+        app.worker_main(
+            [
+                "worker", "--pool=solo", f"--queues={queues}", "--without-gossip", "--without-mingle",
+                "--without-heartbeat", "--loglevel=INFO", f"--hostname=sat-{context.worker_id}@%h",
+            ]
+        )  # fmt: skip
+    context.bell.close()

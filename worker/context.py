@@ -1,0 +1,29 @@
+"""What every task of a worker process needs, made once at its start."""
+
+import threading
+from dataclasses import dataclass, field
+
+from registry.artifacts import ArtifactStore
+from registry.bell import Bell
+from registry.database import Sessions
+from registry.settings import Settings
+from worker.device import Device
+from worker.images import ImageSets
+
+
+class StoppingError(Exception):
+    """The process was asked to end: the job in hand is given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """A worker process: its settings, its connections, its device, and whether it was asked to end."""
+
+    settings: Settings
+    sessions: Sessions
+    store: ArtifactStore
+    bell: Bell
+    device: Device
+    worker_id: int
+    image_sets: ImageSets
+    stopping: threading.Event = field(default_factory=threading.Event)

@@ -1,0 +1,84 @@
+"""attack: a source's adversarial images on one rung, and how often they, and plain noise, fool the source."""
+
+from pathlib import Path
+
+from sqlalchemy import select
+
+from registry.artifacts import write_artifact
+from registry.database import transaction
+from registry.image_sets import part_bounds
+from registry.jobs import finish
+from registry.pending import pending_attacks
+from registry.protocols import load_protocol
+from registry.results import AttackRecord, record_attack
+from registry.tables import EvaluationRow, ImageSetRow, NetworkRow, Part, ProtocolRow
+from sat_engine import bits, measure
+from sat_engine.io.tensors import write_arrays
+from worker.context import Context
+from worker.images import comparison_parts
+from worker.lease import Lease
+from worker.loading import load_classifier
+
+
+def run(context: Context, lease: Lease) -> None:
+    """Attack the lowest rung that is missing; a later one is left to a less urgent turn of the same job."""
+    claimed = lease.claim
+    assert claimed.network_id is not None
+    assert claimed.comparison_id is not None
+    with context.sessions.begin() as session:
+        _, image_set, protocol = comparison_parts(session, claimed.comparison_id)
+        network = session.get_one(NetworkRow, claimed.network_id)
+        rungs = pending_attacks(session, network.id, claimed.comparison_id, image_set)
+        correct = {
+            rung: bits.unpack(row.correct, row.n)
+            for rung in rungs[:1]
+            for row in session.scalars(
+                select(EvaluationRow).where(
+                    EvaluationRow.network_id == network.id,
+                    EvaluationRow.image_set_id == image_set.id,
+                    EvaluationRow.part == Part.ATTACK,
+                    EvaluationRow.rung == rung,
+                )
+            )
+        }
+    for rung, right in correct.items():
+        record = _attack(context, lease, network, image_set, protocol, rung, right)
+        with transaction(context.sessions, context.bell.ring) as session:
+            record_attack(session, claimed, image_set, record)
+    with transaction(context.sessions, context.bell.ring) as session:
+        finish(session, claimed, more_at_rung=rungs[1] if len(rungs) > 1 else None)
+
+
+def _attack(  # noqa: PLR0917  what an attack depends on
+    context: Context,
+    lease: Lease,
+    network: NetworkRow,
+    image_set: ImageSetRow,
+    protocol: ProtocolRow,
+    rung: int,
+    correct: measure.Bools,
+) -> AttackRecord:
+    images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
+    classifier = load_classifier(context, network, image_set)
+    made = measure.attack(
+        classifier,
+        images,
+        labels,
+        correct,
+        load_protocol(protocol),
+        positions_from=part_bounds(image_set, Part.ATTACK, rung)[0],
+        progress=lease.check,
+    )
+
+    def write(path: Path) -> None:
+        write_arrays(path, {"images": made.images, "positions": made.positions})
+
+    artifact = write_artifact(context.store, context.sessions, "adversarial", write)
+    return AttackRecord(
+        rung=rung,
+        attacked=len(made.positions),
+        fooled=made.fooled,
+        noise_fooled=made.noise_fooled,
+        images=artifact.sha256,
+        numeric_path=classifier.numeric_path,
+    )

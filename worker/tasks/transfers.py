@@ -1,0 +1,171 @@
+"""transfers: every pending source set onto one target, which is loaded once; each cell is recorded by itself."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.database import transaction
+from registry.errors import RegistryError
+from registry.jobs import finish, more_urgent_waits
+from registry.pending import Cell, pending_cells
+from registry.results import TransferRecord, record_refusal, record_transfer
+from registry.tables import AttackRow, EvaluationRow, ImageSetRow, NetworkRow, Part, TransferRow
+from sat_engine import bits, measure
+from sat_engine.classifier import Classifier
+from sat_engine.errors import EngineError
+from sat_engine.io.tensors import read_arrays
+from worker.context import Context
+from worker.images import comparison_parts
+from worker.lease import Lease
+from worker.loading import load_classifier
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """What a cell needs of its source."""
+
+    network: NetworkRow
+    correct: Bools
+    images: bytes
+
+
+@dataclass(slots=True)
+class _Target:
+    """The loaded target on one rung: its images, its clean bits, and its floors by source size."""
+
+    network: NetworkRow
+    image_set: ImageSetRow
+    classifier: Classifier
+    rung: int
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    correct: Bools
+    floors: dict[int, Bools] = field(default_factory=dict)
+
+    def floor(self, source_side: int) -> Bools:
+        """Where the target is wrong on its clean images brought to the source's size: once a size."""
+        if source_side not in self.floors:
+            self.floors[source_side] = measure.floor(
+                self.classifier, self.images, self.labels, self.correct, source_side=source_side
+            )
+        return self.floors[source_side]
+
+
+def run(context: Context, lease: Lease) -> None:
+    """Measure the pending cells of the lowest rung; what comes meanwhile, or is of a later rung, takes another turn."""
+    claimed = lease.claim
+    assert claimed.network_id is not None
+    assert claimed.comparison_id is not None
+    with context.sessions.begin() as session:
+        _, image_set, _ = comparison_parts(session, claimed.comparison_id)
+        network = session.get_one(NetworkRow, claimed.network_id)
+        cells = pending_cells(session, network.id, claimed.comparison_id, image_set)
+    now = [cell for cell in cells if cell.rung == cells[0].rung]
+    done = _measure(context, lease, network, image_set, now) if now else 0
+    left = cells[done:]
+    with transaction(context.sessions, context.bell.ring) as session:
+        # rung 1 of a cell becomes pending only when its rung 0 is there, so ask again
+        again = left or pending_cells(session, network.id, claimed.comparison_id, image_set)
+        finish(session, claimed, more_at_rung=again[0].rung if again else None)
+
+
+def _measure(context: Context, lease: Lease, network: NetworkRow, image_set: ImageSetRow, cells: list[Cell]) -> int:
+    """Measure cells of one rung until they are done or more urgent work waits; return how many were done."""
+    target = _load_target(context, network, image_set, cells[0].rung)
+    for done, cell in enumerate(cells):
+        lease.check(done / len(cells))
+        try:
+            record = _transfer(context, lease, target, cell)
+        except (EngineError, RegistryError) as error:
+            with transaction(context.sessions, context.bell.ring) as session:
+                record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
+            continue
+        with transaction(context.sessions, context.bell.ring) as session:
+            record_transfer(session, lease.claim, record)
+            if more_urgent_waits(session, lease.claim):
+                return done + 1
+    return len(cells)
+
+
+def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, rung: int) -> _Target:
+    images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
+    with context.sessions() as session:
+        correct = _correct(session, network.id, image_set, rung)
+    return _Target(
+        network=network,
+        image_set=image_set,
+        classifier=load_classifier(context, network, image_set),
+        rung=rung,
+        images=images,
+        labels=labels,
+        correct=correct,
+    )
+
+
+def _transfer(context: Context, lease: Lease, target: _Target, cell: Cell) -> TransferRecord:
+    with context.sessions() as session:
+        source = _read_source(session, lease, target.image_set, cell)
+    made = read_arrays(context.store.open_local(source.images))
+    common = source.correct & target.correct
+    fooled = measure.transfer(target.classifier, made["images"], made["positions"], target.labels, common)
+    floor_fooled = ceiling_fooled = None
+    if source.network.input_side != target.network.input_side:
+        floor_fooled = target.floor(source.network.input_side) & common
+        ceiling_fooled = _ceiling(context, lease, target, source, made)
+    return TransferRecord(
+        source_id=cell.source_id,
+        rung=cell.rung,
+        common=int(common.sum()),
+        fooled=fooled,
+        floor_fooled=floor_fooled,
+        ceiling_fooled=ceiling_fooled,
+        numeric_path=target.classifier.numeric_path,
+    )
+
+
+def _ceiling(context: Context, lease: Lease, target: _Target, source: _Source, made: dict[str, NDArray[Any]]) -> Bools:
+    """Where the source is fooled by its own images after the target's size: once a source, size and rung."""
+    side = target.network.input_side
+    with context.sessions() as session:
+        known = session.scalars(
+            select(TransferRow.ceiling_fooled)
+            .join(NetworkRow, NetworkRow.id == TransferRow.target_id)
+            .where(
+                TransferRow.comparison_id == lease.claim.comparison_id,
+                TransferRow.source_id == source.network.id,
+                TransferRow.rung == target.rung,
+                NetworkRow.input_side == side,
+            )
+            .limit(1)
+        ).first()
+    if known is not None:
+        return bits.unpack(known, len(target.labels))
+    classifier = load_classifier(context, source.network, target.image_set)
+    return measure.ceiling(classifier, made["images"], made["positions"], target.labels, target_side=side)
+
+
+def _read_source(session: Session, lease: Lease, image_set: ImageSetRow, cell: Cell) -> _Source:
+    attack = session.get_one(AttackRow, (lease.claim.comparison_id, cell.source_id, cell.rung))
+    return _Source(
+        network=session.get_one(NetworkRow, cell.source_id),
+        correct=_correct(session, cell.source_id, image_set, cell.rung),
+        images=attack.images_sha256,
+    )
+
+
+def _correct(session: Session, network_id: int, image_set: ImageSetRow, rung: int) -> Bools:
+    row = session.scalars(
+        select(EvaluationRow).where(
+            EvaluationRow.network_id == network_id,
+            EvaluationRow.image_set_id == image_set.id,
+            EvaluationRow.part == Part.ATTACK,
+            EvaluationRow.rung == rung,
+        )
+    ).one()
+    return bits.unpack(row.correct, row.n)
