@@ -14,7 +14,7 @@ def home(folder: Path | None = None) -> Path:
     if folder is not None:
         return folder
     if named := os.environ.get("SAT_HOME"):
-        return Path(named)
+        return Path(named).expanduser()
     import platformdirs
 
     return Path(platformdirs.user_data_dir("sat-registry"))

@@ -46,7 +46,7 @@ def summary(entry: EntryPoint) -> str:
 
 def _forwarding(entry: EntryPoint) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
-        joined = typer.Typer(add_completion=False, rich_markup_mode=None)
+        joined = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         try:
             joined.command(entry.name)(entry.load())
             command = typer.main.get_command(joined)

@@ -1,0 +1,183 @@
+"""What the client promises about HTTP, shown on real sockets."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.errors import BusyError, ConflictError, InvalidError, NotFoundError, RegistryError, UnreachableError
+from client.registry import Registry
+from client.transport import ATTEMPTS
+from tests.client.conftest import json_answer
+
+HANG_UP = (0, {}, b"")
+EMPTY = json_answer(200, {"items": [], "next": None, "total": 0})
+
+
+def quick(url: str) -> Registry:
+    return Registry(url, first_wait_seconds=0.001)
+
+
+def test_a_read_survives_broken_connections(loopback: Callable[..., Any]) -> None:
+    server = loopback(HANG_UP, HANG_UP, EMPTY)
+    with quick(server.url) as registry:
+        assert list(registry.models()) == []
+    assert len(server.asked) == 3
+
+
+def test_a_read_waits_as_long_as_a_busy_registry_asks(loopback: Callable[..., Any]) -> None:
+    busy = json_answer(503, {"detail": "The database restarts: try again."}, Retry_After="0")
+    server = loopback(busy, EMPTY)
+    with quick(server.url) as registry:
+        assert list(registry.models()) == []
+    assert len(server.asked) == 2
+
+
+def test_a_busy_registry_is_given_up_in_the_end(loopback: Callable[..., Any]) -> None:
+    server = loopback(json_answer(503, {"detail": "The database is down."}, Retry_After="0"))
+    with quick(server.url) as registry, pytest.raises(BusyError, match="The database is down"):
+        list(registry.models())
+    assert len(server.asked) == ATTEMPTS
+
+
+def test_503_without_retry_after_is_an_answer(loopback: Callable[..., Any]) -> None:
+    server = loopback(json_answer(503, {"detail": "Not ready."}))
+    with quick(server.url) as registry, pytest.raises(BusyError, match="Not ready"):
+        registry.ready()
+    assert len(server.asked) == 1
+
+
+def test_a_post_is_sent_once(loopback: Callable[..., Any]) -> None:
+    server = loopback(HANG_UP)
+    with quick(server.url) as registry, pytest.raises(UnreachableError, match="try again"):
+        registry.create_protocol({"name": "p"})
+    assert server.asked == [("POST", "/protocols")]
+
+
+def test_nobody_listening_says_what_to_do() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with quick(url) as registry, pytest.raises(UnreachableError) as error:
+            registry.model("a")
+    assert url in str(error.value)
+    for word in ("sat serve", "--url", "SAT_URL"):
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [((200, {"Content-Type": "text/html"}, b"<p>hello"), "200"), ((404, {}, b"no"), "404"), ((302, {}, b""), "302")],
+)
+def test_another_service_is_recognised(loopback: Callable[..., Any], answer: Any, says: str) -> None:
+    server = loopback(answer)
+    with quick(server.url) as registry, pytest.raises(UnreachableError, match="not as a SAT registry") as error:
+        registry.model("a")
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(404, NotFoundError), (409, ConflictError), (422, InvalidError), (500, RegistryError)]
+)
+def test_the_status_chooses_the_error(loopback: Callable[..., Any], status: int, kind: type[RegistryError]) -> None:
+    server = loopback(json_answer(status, {"detail": "Do this."}))
+    with quick(server.url) as registry, pytest.raises(kind) as error:
+        registry.model("a")
+    assert (error.value.status, error.value.detail) == (status, "Do this.")
+    assert str(error.value).startswith("Do this.")
+    assert len(server.asked) == 1
+
+
+def test_an_error_names_near_matches_and_classes(loopback: Callable[..., Any]) -> None:
+    problem = {
+        "detail": "No model is called resnet-x.",
+        "near": ["resnet-a", "resnet-b"],
+        "classes": {"model": ["cat"], "task": ["dog", "owl"]},
+        "errors": [{"loc": ["body", "name"], "msg": "Field required"}],
+    }
+    server = loopback(json_answer(404, problem))
+    with quick(server.url) as registry, pytest.raises(NotFoundError) as error:
+        registry.model("resnet-x")
+    assert error.value.near == ("resnet-a", "resnet-b")
+    for part in ("resnet-a, resnet-b", "model: cat.", "task: dog, owl.", "name: Field required."):
+        assert part in str(error.value)
+
+
+def test_pages_are_followed_to_the_end(loopback: Callable[..., Any]) -> None:
+    server = loopback(
+        json_answer(200, {"items": [{"name": "a"}, {"name": "b"}], "next": "/models?cursor=2&limit=200", "total": 3}),
+        json_answer(200, {"items": [{"name": "c"}], "next": None, "total": 3}),
+    )
+    with quick(server.url) as registry:
+        assert [model["name"] for model in registry.models(state=None, tag="t")] == ["a", "b", "c"]
+    assert server.asked == [("GET", "/models?limit=200&tag=t"), ("GET", "/models?cursor=2&limit=200")]
+
+
+def test_names_cannot_leave_their_place_in_the_path(loopback: Callable[..., Any]) -> None:
+    server = loopback(json_answer(200, {}))
+    with quick(server.url) as registry:
+        registry.model("../image-sets/x?y#z")
+        registry.model("@ab12")
+    assert server.asked == [("GET", "/models/..%2Fimage-sets%2Fx%3Fy%23z"), ("GET", "/models/@ab12")]
+
+
+def test_an_upload_is_sent_whole_and_counted(loopback: Callable[..., Any], tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4096  # 1 MiB: more than one chunk
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(content)
+    server = loopback(json_answer(202, {"name": "a"}))
+    steps: list[int] = []
+    with quick(server.url) as registry:
+        registry.register({"name": "a", "architecture": "é"}, file, steps.append)
+    assert content in server.bodies[0]
+    assert b'name="metadata"' in server.bodies[0]
+    assert b'filename="a.safetensors"' in server.bodies[0]
+    assert sum(steps) == len(content)
+    assert max(steps) < len(content)
+
+
+def test_a_download_appears_whole_or_not_at_all(loopback: Callable[..., Any], tmp_path: Path) -> None:
+    torn = (200, {"Content-Length": "10"}, b"12345")
+    hang_up_after = loopback(torn)
+    to = tmp_path / "made" / "weights.safetensors"
+    with quick(hang_up_after.url) as registry, pytest.raises(UnreachableError):
+        registry.checkpoint("a", to)
+    assert list(to.parent.iterdir()) == []
+
+    server = loopback(torn, (200, {}, b"1234567890"))
+    with quick(server.url) as registry:
+        assert registry.checkpoint("a", to) == to
+    assert to.read_bytes() == b"1234567890"
+    assert [path.name for path in to.parent.iterdir()] == [to.name]
+
+
+def test_a_refused_download_leaves_nothing(loopback: Callable[..., Any], tmp_path: Path) -> None:
+    server = loopback(json_answer(404, {"detail": "No model is called a."}))
+    with quick(server.url) as registry, pytest.raises(NotFoundError):
+        registry.checkpoint("a", tmp_path / "weights.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_clusters_are_asked_for_until_they_are_there(loopback: Callable[..., Any]) -> None:
+    pending = json_answer(202, {"status": "pending", "detail": "A worker computes it."}, Retry_After="0")
+    server = loopback(pending, pending, json_answer(200, {"k": 3}))
+    with quick(server.url) as registry:
+        assert registry.clusters(k=3)["k"] == 3
+        assert len(server.asked) == 3
+    with quick(loopback(pending).url) as registry, pytest.raises(BusyError, match="sat workers"):
+        registry.clusters(wait_seconds=0)
+
+
+def test_a_comparison_is_made_once_and_then_changed_only_if_it_differs(loopback: Callable[..., Any]) -> None:
+    there = {"image_set": "digits", "protocol": "pgd", "state": "paused", "default": True}
+    page = json_answer(200, {"items": [there], "next": None, "total": 1})
+    server = loopback(EMPTY, json_answer(201, there), page, page, json_answer(200, there))
+    with quick(server.url) as registry:
+        registry.compare("digits", "pgd", state="paused")
+        registry.compare("digits", "pgd", state="paused", default=True)
+        registry.compare("digits", "pgd", state="measuring")
+    methods = [method for method, _ in server.asked]
+    assert methods == ["GET", "POST", "GET", "GET", "PATCH"]
+    assert server.bodies[-1] == b'{"state":"measuring"}'
