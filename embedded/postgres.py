@@ -1,6 +1,7 @@
 """A real PostgreSQL 18 on one data folder, reached through a unix socket."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,11 @@ class Postgres:
         """Drop a database, ending the sessions in it."""
         with self.connect() as connection:
             connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def discard(self) -> None:
+        """Delete the cluster, wherever it lies; the server must have stopped."""
+        shutil.rmtree(self.data.resolve())
+        self.data.unlink(missing_ok=True)
 
     def _make_cluster(self, tenancy: Tenancy) -> None:
         move_out(tenancy, self.data)

@@ -94,7 +94,13 @@ def environment(home: Path, database_url: str, redis_url: str) -> dict[str, str]
 def api_service(programs: Programs, settings: Mapping[str, str], listener: socket.socket) -> Service:
     """Return the api on an inherited listening socket."""
     port = listener.getsockname()[1]
-    own = {"SAT_FD": str(listener.fileno()), "SAT_HOST": HOST, "SAT_PORT": str(port)}
+    own = {
+        "SAT_FD": str(listener.fileno()),
+        "SAT_HOST": HOST,
+        "SAT_PORT": str(port),
+        # a page elsewhere whose name is made to resolve to loopback must not read the registry (DNS rebinding)
+        "SAT_ALLOWED_HOSTS": os.environ.get("SAT_ALLOWED_HOSTS") or f"{HOST},localhost",
+    }
     return Service(
         name="api",
         command=programs.api,

@@ -1,5 +1,6 @@
 """Real servers for every test: one PostgreSQL and one Valkey for the whole session."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ def servers() -> Iterator[Servers]:
         valkey = Valkey(home / "valkey", sockets, durable=False)
         with running(postgres.service(), home / "postgres.log"), running(valkey.service(), home / "valkey.log"):
             yield Servers(postgres, valkey)
-        sockets.rmdir()
+        postgres.discard()
+        shutil.rmtree(sockets)
 
 
 @pytest.fixture(scope="session")

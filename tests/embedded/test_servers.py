@@ -140,7 +140,10 @@ def test_where_namespaces_are_refused_root_moves_the_data_below_var_lib_and_says
         with running(again.service(), tmp_path / "log"), again.connect() as connection:
             assert connection.execute("select one from kept").fetchall() == [(1,)]
     finally:
-        shutil.rmtree(moved.data.resolve())
+        lies_in = moved.data.resolve()
+        moved.discard()
+    assert not lies_in.exists()
+    assert not moved.data.is_symlink()
 
 
 def test_a_socket_folder_is_private_and_short_and_a_stale_one_goes(tmp_path: Path) -> None:

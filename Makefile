@@ -1,0 +1,61 @@
+# Everything is made from here; `make help` lists it. No variable needs to be set.
+#   PYTHON=/path/to/python3.12   the Python to set up with
+#   SAT_HOME=/some/folder        the data folder
+#   ARGS="-k digits"             more arguments for pytest, `sat` or the lock's compiler
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+CACHE := $(VENV)/cache
+UV ?= $(VENV)/lock/bin/uv
+
+# caches lie in the set-up's own folder: one left by another user in the clone is then no obstacle
+export RUFF_CACHE_DIR := $(CURDIR)/$(CACHE)/ruff
+export MYPY_CACHE_DIR := $(CURDIR)/$(CACHE)/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/$(CACHE)/hypothesis
+
+# where the home folder cannot be written, data goes into the clone
+IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
+	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test check bench lock
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with the pinned dependencies; nothing happens when it is up to date
+	@sh requirements/setup.sh "$(PYTHON)"
+
+demo: setup ## Train a small zoo on handwritten digits, measure it, and show what the registry answers
+	@$(IN_HOME); exec $(BIN)/sat demo $(ARGS)
+
+serve: setup ## Run the registry on this machine until Ctrl-C: database, queue, api and workers
+	@$(IN_HOME); exec $(BIN)/sat serve $(ARGS)
+
+# one thread each: torch processes that share cores slow each other down
+test: setup ## Run all tests, with a real PostgreSQL, a real Valkey and real workers
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(BIN)/pytest -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" $(ARGS)
+
+check: setup ## Check style, types, imports and migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir $(CACHE)/imports
+	$(BIN)/python -m embedded.check_migrations
+
+bench: setup ## Run the measurements in benchmarks/; nothing else may run meanwhile
+	@for file in benchmarks/*.py; do \
+		if [ ! -e "$$file" ]; then echo "benchmarks/ is empty."; exit 1; fi; \
+		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
+	done
+
+# all.txt first: the container images then get the same versions
+lock: setup ## Compile pyproject.toml into requirements/*.txt
+	@[ -x "$(UV)" ] || { "$(BIN)/python" -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q uv; }
+	@compile() { "$(UV)" pip compile -q pyproject.toml --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header $(ARGS) "$$@"; } && \
+	compile --extra embedded --group dev -c requirements/pins.in -o requirements/all.txt && \
+	compile --extra api -c requirements/all.txt -o requirements/api.txt && \
+	compile --extra worker -c requirements/all.txt -o requirements/worker.txt
