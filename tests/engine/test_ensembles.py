@@ -1,5 +1,7 @@
 """Laws of choosing members, against brute force on tiny zoos and on constraints that exclude one another."""
 
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from itertools import combinations
@@ -285,3 +287,12 @@ def test_malformed_requests_are_refused() -> None:
         recommend([candidates[0]] * 4, sat, 2)
     with pytest.raises(ValueError, match="fastest"):
         recommend(candidates, sat, 2, objective="fastest")
+
+
+def test_choosing_loads_neither_torch_nor_scikit_learn() -> None:
+    program = (
+        "import sys, sat_engine.ensembles, sat_engine.ensemble_worth, sat_engine.teachers\n"
+        "print(sorted({'torch', 'sklearn', 'scipy'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"

@@ -1,6 +1,7 @@
 """Our own code on the data the paper's authors published; skipped where that is not beside the checkout."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from sat_engine.clustering import cluster, keywords
+from sat_engine.ensembles import Candidate, recommend
+from sat_engine.teachers import Student, Teacher, suggest
 
 REFERENCE = Path(__file__).resolve().parents[3] / "shared" / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="the published matrix is not beside the checkout")
@@ -131,3 +134,39 @@ def test_keywords_of_table_1_are_the_papers(
     }
     assert {"Base architecture: NAS (CNN)", "Stem layer: 3s2", "DW conv: Yes"} <= set(words[6])
     assert {"Activation: Leaky ReLU", "Input resolution: 256 x 256", "Stem layer: 7s2"} <= set(words[9])
+
+
+def test_diversity_alone_picks_outliers_and_a_blend_need_not(sat: NDArray, names: list[str]) -> None:
+    # the release has no accuracies: here all are alike but for the outlier's, which is lower
+    candidates = [Candidate(id=name, accuracy=0.79 if name == "vit_base_patch32_224" else 0.81) for name in names]
+    diverse = recommend(candidates, sat, 5, objective="diverse")
+    # the two models whose mean SAT is more than 2 sd low, both
+    assert {"vit_base_patch32_224", "gmlp_s16_224"} <= {member.id for member in diverse.members}
+    assert diverse.mean_sat < 2.2
+    blend = recommend(candidates, sat, 5)
+    assert "vit_base_patch32_224" not in {member.id for member in blend.members}
+    assert blend.mean_sat < 2.35
+
+
+def test_teachers_are_no_outliers_and_not_one_for_all(
+    sat: NDArray, names: list[str], components: dict[str, dict[str, str | None]]
+) -> None:
+    literal, first = Counter(), Counter()
+    for position, name in enumerate(names):
+        base = components[name]["Base architecture"]
+        if base != "CNN":
+            continue
+        teachers = [
+            Teacher(id=other, base=components[other]["Base architecture"], family=None, accuracy=0.8, sat=score)
+            for other, score in zip(names, sat[position], strict=True)
+        ]
+        advice = suggest(Student(id=name, base=base), teachers, sat)
+        assert not {"vit_base_patch32_224", "gmlp_s16_224"} & {each.teacher.id for each in advice.suggested}
+        assert not {"NAS (CNN)", "CNN"} & {each.teacher.base for each in advice.suggested}
+        # 22 models are of another base, 2 of them outliers: the lower quartile of 20
+        assert len(advice.suggested) == 5
+        literal[advice.other_base[0].teacher.id] += 1
+        first[advice.suggested[0].teacher.id] += 1
+    assert literal["vit_base_patch32_224"] == 38
+    assert max(first.values()) <= 0.5 * first.total()
+    assert len(first) >= 4
