@@ -1,4 +1,4 @@
-"""tables
+"""The tables of the first release.
 
 Revision ID: 0001
 Revises:
