@@ -82,7 +82,7 @@ def write_arrays(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, str(path))
+    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, str(path))
 
 
 def read_arrays(path: Path) -> "dict[str, NDArray[Any]]":
