@@ -44,7 +44,8 @@ class Zoo:
         self.sat = matrix[np.ix_(order, order)]
         np.fill_diagonal(self.sat, 0.0)
         self.missing = np.isnan(self.sat)
-        known = np.where(self.missing, 0.0, self.sat)
+        self.complete = not self.missing.any()
+        known = self.sat if self.complete else np.where(self.missing, 0.0, self.sat)
         count = max(1, len(order) * (len(order) - 1) - int(self.missing.sum()))
         self.sat_mean = float(known.sum() / count)
         self.sat_sd = float(np.sqrt(max(0.0, np.vdot(known, known) / count - self.sat_mean**2)))
@@ -95,6 +96,8 @@ class Pool:
 
     def keep_measured(self) -> None:
         """Leave out models until no pair among the others is missing: those with included ones, then the worst."""
+        if self.zoo.complete:
+            return
         missing = self.zoo.missing[np.ix_(self.kept, self.kept)]
         lacking = missing.sum(axis=1)
         if not lacking.any():

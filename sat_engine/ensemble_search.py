@@ -22,6 +22,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 ENUMERATED = 20_000  # combinations at most: below 20 ms for five members
+ENUMERATED_PAIRS = 1_000_000  # terms of their values at most: 198 of 200 models have few combinations, but long ones
 STARTS = 8  # models of each kind that a greedy selection starts from
 LEAST_GAIN = 1e-12  # a swap has to beat rounding, or two equal sets could be swapped for ever
 
@@ -146,7 +147,8 @@ def solve(problem: Problem) -> Solution | None:
 def can_enumerate(problem: Problem) -> bool:
     """Tell whether every combination can be tried."""
     free = len(problem.accuracy) - len(problem.included)
-    return comb(free, problem.n - len(problem.included)) <= ENUMERATED
+    sets = comb(free, problem.n - len(problem.included))
+    return sets <= ENUMERATED and sets * problem.n**2 <= ENUMERATED_PAIRS
 
 
 def binding(problem: Problem) -> list[str]:

@@ -5,7 +5,7 @@ best distillations came from the latter. Taken literally that names one outlier 
 and weak models are not suggested, and the whole lower quartile is, not its first alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
@@ -118,40 +118,25 @@ def suggest(
         raise ValueError(f"{len(teachers)} teachers, but SAT has the shape {matrix.shape}")
     if not side(student.base):
         raise NotComputableError("The student's base is not known, so no teacher can be told to be of another.")
-    guards = _Guards([teachers[i] for i in order], matrix[np.ix_(order, order)])
-    flips = {} if correct is None or student_correct is None else _flips(student_correct, correct)
-    others = [teachers[i] for i in order if teachers[i].id != student.id]
-    unranked = [LeftOut(id=t.id, reason=reason) for t in others if (reason := _not_rankable(t))]
-    rankable = [t for t in others if not _not_rankable(t)]
+    zoo = [teachers[i] for i in order]
+    guards = _Guards(zoo, matrix[np.ix_(order, order)])
+    refused = {t.id: reason for t in zoo if t.id != student.id and (reason := _not_rankable(t))}
+    rankable = [t for t in zoo if t.id != student.id and t.id not in refused]
     if not rankable:
         raise NotComputableError("No model has a score with the student yet: wait until its pairs are measured.")
     same = _by_similarity([t for t in rankable if side(t.base or "") == side(student.base)], most_similar_first=True)
     other = _by_similarity([t for t in rankable if side(t.base or "") != side(student.base)], most_similar_first=False)
     chosen, notes = _chosen(other, same, guards)
-
-    def ranked(of: Sequence[Teacher], relation: Relation) -> tuple[RankedTeacher, ...]:
-        return tuple(
-            RankedTeacher(
-                rank=rank,
-                teacher=teacher,
-                relation=relation,
-                suggested=teacher.id in chosen,
-                outlier=teacher.id in guards.outliers,
-                weak=teacher.id in guards.weak,
-                positive_flips=flips.get(teacher.id),
-                reason=_reason(teacher, student, relation, guards, suggested=teacher.id in chosen),
-            )
-            for rank, teacher in enumerate(of, start=1)
-        )
-
-    other_base, same_base = ranked(other, Relation.OTHER_BASE), ranked(same, Relation.SAME_BASE)
     if side(student.base) != "transformer":
         notes.append(f"The evidence is for a transformer student; this one is {student.base}.")
+    flips = {} if correct is None or student_correct is None else _flips(student_correct, correct)
+    other_base = _ranked(other, student, Relation.OTHER_BASE, guards, chosen, flips)
+    same_base = _ranked(same, student, Relation.SAME_BASE, guards, chosen, flips)
     return Advice(
         suggested=tuple(each for each in (*other_base, *same_base) if each.suggested),
         other_base=other_base,
         same_base=same_base,
-        unranked=tuple(unranked),
+        unranked=tuple(LeftOut(id=name, reason=reason) for name, reason in refused.items()),
         notes=tuple(notes),
         evidence=EVIDENCE,
     )
@@ -211,6 +196,29 @@ def _chosen(other: Sequence[Teacher], same: Sequence[Teacher], guards: _Guards) 
         notes.append(f"Of another base {len(strong)} qualify, too few for a quartile: the least similar is suggested.")
     # the quartile is that of the models that qualify, so that guards cannot empty it
     return {t.id for t in strong[: ceil(len(strong) * QUARTILE)]}, notes
+
+
+def _ranked(  # noqa: PLR0917 - what was found out on the way, each used by one field
+    teachers: Sequence[Teacher],
+    student: Student,
+    relation: Relation,
+    guards: _Guards,
+    chosen: Collection[str],
+    flips: Mapping[str, int],
+) -> tuple[RankedTeacher, ...]:
+    return tuple(
+        RankedTeacher(
+            rank=rank,
+            teacher=teacher,
+            relation=relation,
+            suggested=teacher.id in chosen,
+            outlier=teacher.id in guards.outliers,
+            weak=teacher.id in guards.weak,
+            positive_flips=flips.get(teacher.id),
+            reason=_reason(teacher, student, relation, guards, suggested=teacher.id in chosen),
+        )
+        for rank, teacher in enumerate(teachers, start=1)
+    )
 
 
 def _reason(teacher: Teacher, student: Student, relation: Relation, guards: _Guards, *, suggested: bool) -> str:

@@ -183,10 +183,10 @@ def test_thirteen_hundred_models_take_less_than_fifty_milliseconds() -> None:
     candidates, sat = zoo(1300)
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        # of this process, best of five: others may share the cores
+        start = time.process_time()
         recommend(candidates, sat, 5, max_per_family=2, max_parameters=200)
-        times.append(time.perf_counter() - start)
-    # the best of five: other processes may share the cores
+        times.append(time.process_time() - start)
     assert min(times) < 0.05
 
 

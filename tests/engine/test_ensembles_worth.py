@@ -175,7 +175,7 @@ def test_five_models_on_five_thousand_images_and_a_thousand_classes_take_a_fifth
     labels = draw.integers(0, 1000, 5000)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         judge(logits, labels)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.2
