@@ -62,7 +62,7 @@ install() {
         echo "$?" >"$status"; } | awk -v log_file="$log" '
         { print >> log_file }
         /^Collecting / { if (++found % 25 == 0) { print "  " found " packages found"; fflush() } }
-        /^Installing collected/ { print "  downloaded; installing"; fflush() }'
+        /^Installing collected/ && found > 1 { print "  downloaded; installing"; fflush() }'
     if [ -e "$status" ]; then
         rm "$status"
         tail -n 15 "$log" >&2
