@@ -79,6 +79,8 @@ def matrix(
         return
     if not found["models"]:
         say("No model is measured yet: `sat register --help`.")
+    else:
+        say(f"SAT on {found['comparison']}; * one-sided, the diagonal is self-fooling")
     for table in matrix_tables(found, console.width):
         console.print(table)
     if found["missing"]:

@@ -8,7 +8,7 @@ from rich.text import Text
 from client.shapes import Clusters, Matrix, Pair, Similar
 from client.tables.figures import NOTHING, decimal, interval, percent
 
-CELL_WIDTH = 6  # columns of the terminal for one score, the space before it included
+CELL_WIDTH = 7  # columns of the terminal for one score, the space before it included
 # of SAT = ln(percent): 2.3 is 10 %, 3.4 is 30 %, 4.1 is 60 %
 SHADES = ((4.1, "bold red"), (3.4, "yellow"), (2.3, "green"))
 
@@ -17,7 +17,7 @@ def neighbours_table(similar: Similar) -> Table:
     """Return a row a neighbour, nearest (or farthest) first."""
     table = Table(box=None, header_style="bold")
     table.add_column("neighbour", overflow="fold")
-    for title in ("SAT", "95 % interval", "fooled", "it fools", "fooled by it", "images"):
+    for title in ("SAT", "95 % interval", "fooled", "fools it", "fooled by it", "images"):
         table.add_column(title, justify="right")
     table.add_column("notes", overflow="fold")
     for one in similar["items"]:
@@ -29,8 +29,8 @@ def neighbours_table(similar: Similar) -> Table:
             decimal(one["sat"]),
             interval(one["interval"]),
             f"{one['percent']:.1f} %",
-            percent(one["fooled_by"]),
             percent(one["fools"]),
+            percent(one["fooled_by"]),
             str(one["n"]),
             ", ".join(notes + one["flags"]),
         )
@@ -76,7 +76,7 @@ def matrix_tables(matrix: Matrix, width: int) -> Iterator[Table]:
         shown = range(start, min(start + columns, len(names)))
         table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0), collapse_padding=True)
         table.add_column("", justify="right", style="bold")
-        table.add_column(f"SAT on {matrix['comparison']}", width=max(name_width, 1), overflow="ellipsis")
+        table.add_column("", width=max(name_width, 1), overflow="ellipsis")
         for column in shown:
             table.add_column(str(column + 1), justify="right", width=CELL_WIDTH - 1)
         for row, name in enumerate(names):
