@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import obstore
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
@@ -119,7 +120,7 @@ class ArtifactStore:
             with path.open("rb") as file:
                 # LocalStore writes to a temporary name and renames, S3 commits whole objects: both atomic
                 obstore.put(self._store, _key(artifact.sha256), file)
-        except OSError as error:
+        except (OSError, BaseError) as error:
             raise UnavailableError(f"the artifact store took no more bytes: {error}. Free some space.") from error
 
     def _copy_to_cache(self, sha256: bytes, path: Path) -> None:

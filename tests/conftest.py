@@ -14,6 +14,8 @@ from embedded.postgres import Postgres
 from embedded.processes import running
 from embedded.sockets import make_socket_folder
 from embedded.valkey import Valkey
+from registry.__main__ import migrate
+from registry.database import Sessions, make_engine, make_sessions
 
 
 @dataclass(frozen=True)
@@ -64,3 +66,31 @@ def empty_database(servers: Servers) -> Iterator[str]:
     servers.postgres.create_database(name)
     yield servers.postgres.url(name)
     servers.postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> Iterator[str]:
+    """The name of a migrated database that others are cloned from."""
+    name = f"template_{uuid4().hex}"
+    servers.postgres.create_database(name)
+    migrate(servers.postgres.url(name))
+    yield name
+    servers.postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(servers: Servers, template: str) -> Iterator[str]:
+    """The SQLAlchemy address of a new, migrated database, dropped after the test."""
+    name = f"test_{uuid4().hex}"
+    with servers.postgres.connect() as connection:
+        connection.execute(f'create database "{name}" template "{template}"')
+    yield servers.postgres.url(name)
+    servers.postgres.drop_database(name)
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[Sessions]:
+    """Sessions on a new, migrated database."""
+    engine = make_engine(database_url)
+    yield make_sessions(engine)
+    engine.dispose()

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Model
-from sat_engine.scores import score_many
+from sat_engine.scores import ScoreArrays, score_many
 
 AT_FLOOR = "at floor"
 NO_TRANSFER = "no transfer beyond noise"
@@ -55,42 +57,67 @@ def neighbours(snapshot: Snapshot, model: Model, others: Sequence[Model]) -> lis
     here = snapshot.row(model)
     if here is None:
         return []
-    known = [(other, row) for other in others if (row := snapshot.row(other)) is not None]
-    known = [(other, row) for other, row in known if snapshot.cells.n[here, row] >= 0]
-    columns = np.array([row for _, row in known], dtype=np.int64)
-    return _describe(snapshot, here, [other for other, _ in known], columns)
-
-
-def _describe(snapshot: Snapshot, here: int, others: Sequence[Model], columns: np.ndarray) -> list[Neighbour]:
+    rows = [(other, row) for other in others if (row := snapshot.row(other)) is not None]
+    rows = [(other, row) for other, row in rows if snapshot.cells.n[here, row] >= 0]
+    there = np.array([row for _, row in rows], dtype=np.int64)
     cells = snapshot.cells
-    n, both, rungs = (array[here, columns].tolist() for array in (cells.n, cells.both, cells.rungs))
-    out, into = cells.fooled[here, columns], cells.fooled[columns, here]
-    above_out, above_in = cells.above_noise[here, columns].tolist(), cells.above_noise[columns, here].tolist()
-    scores = score_many(cells.n[here, columns], out, into, cells.both[here, columns])
-    found = []
-    for i, other in enumerate(others):
-        one_sided = both[i] < 0
-        scored = n[i] > 0
-        flags = [SAME_NETWORK] if columns[i] == here else []
-        if scores.at_floor[i]:
-            flags.append(AT_FLOOR)
-        # a direction that is not known to stay below the noise (-1) is given the benefit of the doubt
-        if scored and columns[i] != here and {above_out[i], above_in[i]} <= {0, *([-1] if one_sided else [])}:
-            flags.append(NO_TRANSFER)
-        found.append(
-            Neighbour(
-                model=other.name,
-                sat=float(scores.sat[i]) if scored else None,
-                percent=float(scores.percent[i]) if scored else None,
-                interval=(float(scores.sat_low[i]), float(scores.sat_high[i])) if scored else None,
-                percent_interval=(float(scores.percent_low[i]), float(scores.percent_high[i])) if scored else None,
-                n=n[i],
-                fools=int(out[i]) / n[i] if scored and out[i] >= 0 else None,
-                fooled_by=int(into[i]) / n[i] if scored and into[i] >= 0 else None,
-                obtained=Obtained.ONE_SIDED if one_sided else Obtained.MEASURED,
-                direction=(Direction.OUTGOING if out[i] >= 0 else Direction.INCOMING) if one_sided else None,
-                rung=rungs[i] - 1,
-                flags=tuple(flags),
-            )
+    n, both = cells.n[here, there], cells.both[here, there]
+    outgoing = _Direction(cells.fooled[here, there], cells.above_noise[here, there])
+    incoming = _Direction(cells.fooled[there, here], cells.above_noise[there, here])
+    scores = score_many(n, outgoing.fooled, incoming.fooled, both)
+    return [
+        Neighbour(
+            model=other.name,
+            n=int(n[i]),
+            fools=outgoing.rate(i, n[i]),
+            fooled_by=incoming.rate(i, n[i]),
+            obtained=Obtained.ONE_SIDED if both[i] < 0 else Obtained.MEASURED,
+            direction=None if both[i] >= 0 else Direction.OUTGOING if outgoing.fooled[i] >= 0 else Direction.INCOMING,
+            rung=int(cells.rungs[here, row]) - 1,
+            flags=_flags(scores, i, outgoing, incoming, same_network=here == row),
+            **_score(scores, i),
         )
-    return found
+        for i, (other, row) in enumerate(rows)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Direction:
+    """Counts (k,) of one direction, and whether they rise above noise; MISSING where there are none."""
+
+    fooled: NDArray[np.int32]
+    above_noise: NDArray[np.int8]
+
+    def rate(self, i: int, n: int) -> float | None:
+        return int(self.fooled[i]) / int(n) if self.fooled[i] >= 0 and n > 0 else None
+
+
+class _Score(TypedDict):
+    sat: float | None
+    percent: float | None
+    interval: tuple[float, float] | None
+    percent_interval: tuple[float, float] | None
+
+
+def _score(scores: ScoreArrays, i: int) -> _Score:
+    if np.isnan(scores.sat[i]):
+        return _Score(sat=None, percent=None, interval=None, percent_interval=None)
+    return _Score(
+        sat=float(scores.sat[i]),
+        percent=float(scores.percent[i]),
+        interval=(float(scores.sat_low[i]), float(scores.sat_high[i])),
+        percent_interval=(float(scores.percent_low[i]), float(scores.percent_high[i])),
+    )
+
+
+def _flags(
+    scores: ScoreArrays, i: int, outgoing: _Direction, incoming: _Direction, *, same_network: bool
+) -> tuple[str, ...]:
+    flags = [SAME_NETWORK] if same_network else []
+    if scores.at_floor[i]:
+        flags.append(AT_FLOOR)
+    # what is not known to stay below the noise has the benefit of the doubt
+    verdicts = {int(each.above_noise[i]) for each in (outgoing, incoming) if each.fooled[i] >= 0}
+    if verdicts == {0} and not np.isnan(scores.sat[i]):
+        flags.append(NO_TRANSFER)
+    return tuple(flags)

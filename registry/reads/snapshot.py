@@ -7,9 +7,9 @@ from functools import cached_property
 
 from sqlalchemy import Connection, select
 
+from registry.reads.cells import Cells, read_cells
 from registry.reads.noise import NoiseTest
 from registry.reads.solo import UNMEASURED, Solo, SoloMeasures, read_solo
-from registry.reads.cells import Cells, read_cells
 from registry.reads.zoo import Comparison, Model, Zoo, read_comparisons, read_zoo
 from registry.tables import RefusalRow
 

@@ -52,6 +52,7 @@ class Solo:
     accuracies: Mapping[Part, Share]
     evaluated_rungs: int
     attack: SelfFooling | None
+    numeric_path: str | None = None
 
     @property
     def accuracy(self) -> Share | None:
@@ -80,6 +81,7 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
     accuracies: defaultdict[int, dict[Part, Share]] = defaultdict(dict)
     evaluated: defaultdict[int, int] = defaultdict(int)
     recorded: dict[_Key, datetime] = {}
+    paths: dict[int, str] = {}
     for row in connection.execute(
         select(
             EvaluationRow.network_id,
@@ -87,6 +89,7 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
             EvaluationRow.rung,
             EvaluationRow.n,
             EvaluationRow.n_correct,
+            EvaluationRow.numeric_path,
             EvaluationRow.recorded_at,
         ).where(EvaluationRow.image_set_id == comparison.image_set_id, EvaluationRow.network_id.in_(networks))
     ):
@@ -94,12 +97,16 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
         accuracies[row.network_id][row.part] = Share(so_far.count + row.n_correct, so_far.n + row.n)
         evaluated[row.network_id] += row.part is Part.ATTACK
         recorded[row.network_id, row.part, row.rung] = row.recorded_at
+        paths[row.network_id] = row.numeric_path
     attacks = _read_attacks(connection, comparison, networks, recorded)
     bits = _read_bits(connection, comparison, recorded, known)
     return SoloMeasures(
         solo={
             network: Solo(
-                accuracies=accuracies[network], evaluated_rungs=evaluated[network], attack=attacks.get(network)
+                accuracies=accuracies[network],
+                evaluated_rungs=evaluated[network],
+                attack=attacks.get(network),
+                numeric_path=paths.get(network),
             )
             for network in networks
         },

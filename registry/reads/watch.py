@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from registry.errors import NotFoundError, UnavailableError
+from registry.reads.pace import Pace
 from registry.reads.snapshot import Snapshot, View, read_view
 from registry.versions import CHANNEL
 
@@ -29,6 +30,7 @@ class Watch:
         self._wanted: frozenset[int] = frozenset()
         self._read_at = float("-inf")
         self._reading = threading.Lock()
+        self.pace = Pace()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
 
@@ -57,7 +59,17 @@ class Watch:
                 except DBAPIError as error:
                     raise UnavailableError("the database does not answer: try again in a moment.") from error
                 self._read_at = started
+                self.pace.note(self._view)
             return self._view
+
+    def peek(self, image_set: str | None, protocol: str | None) -> Snapshot | None:
+        """As `select`, but None where that would have to ask the database. Never waits."""
+        view = self._view
+        try:
+            comparison = view.zoo.select_comparison(image_set, protocol) if view else None
+        except NotFoundError:
+            return None
+        return view.snapshots.get(comparison.id) if view and comparison else None
 
     def select(self, image_set: str | None, protocol: str | None) -> Snapshot:
         """The snapshot of the comparison that a read selects; NotFoundError lists what there is.

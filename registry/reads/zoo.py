@@ -19,6 +19,7 @@ from registry.tables import (
     ModelState,
     NameRow,
     NetworkRow,
+    Part,
     ProtocolRow,
     Source,
     TaskRow,
@@ -111,6 +112,12 @@ class Comparison:
     def name(self) -> str:
         """As answers give it: `<image set>/<protocol>`."""
         return f"{self.image_set}/{self.protocol}"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that hold images."""
+        sizes = ((Part.ATTACK, self.n_attack), (Part.SELECT, self.n_select), (Part.REPORT, self.n_report))
+        return tuple(part for part, n in sizes if n)
 
     @property
     def rung_sizes(self) -> tuple[int, ...]:

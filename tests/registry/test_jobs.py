@@ -1,0 +1,232 @@
+"""Jobs are claimed once, kept by a lease, fenced off when lost, and never miss a wake-up."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import select, update
+
+from registry.database import transaction
+from registry.faults import give_up, take_over, try_again
+from registry.jobs import (
+    MAX_ATTEMPTS,
+    LostLeaseError,
+    fence_off,
+    finish,
+    give_back,
+    hold,
+    lanes_with_work,
+    more_urgent_waits,
+    renew,
+    want,
+)
+from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState, Lane, ModelRow, ModelState
+
+
+def want_one(small, kind=JobKind.ATTACK, network_id=None, rung=0):
+    with small.sessions.begin() as session:
+        want(session, kind, network_id=network_id, comparison_id=small.comparison_id, rung=rung)
+
+
+def the_job(small):
+    with small.sessions() as session:
+        return session.scalars(select(JobRow)).one()
+
+
+def test_work_wanted_twice_is_one_row_and_one_claim(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    want_one(small, network_id=network)
+    assert small.claim() is not None
+    assert small.claim() is None
+    assert the_job(small).wanted == 2
+
+
+def test_work_wanted_while_the_job_runs_queues_it_again(small):
+    """The first lost update: the running worker has read its sources, and new work meets the running row."""
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    claimed = small.claim()
+    want_one(small, network_id=network)
+    assert small.claim() is None
+    with small.sessions.begin() as session:
+        finish(session, claimed)
+    assert the_job(small).state is JobState.QUEUED
+    with small.sessions.begin() as session:
+        finish(session, small.claim())
+    assert the_job(small).state is JobState.IDLE
+
+
+def test_the_most_urgent_job_goes_first(small):
+    first, second = small.add_network("a"), small.add_network("b")
+    want_one(small, JobKind.TRANSFERS, first)
+    want_one(small, JobKind.ATTACK, second, rung=1)
+    want_one(small, JobKind.ATTACK, first)
+    order = []
+    while (claimed := small.claim()) is not None:
+        order.append((claimed.kind, claimed.network_id))
+    assert order == [(JobKind.ATTACK, first), (JobKind.TRANSFERS, first), (JobKind.ATTACK, second)]
+
+
+def test_a_later_rung_waits_behind_every_first_one(small):
+    network, other = small.add_network("a"), small.add_network("b")
+    want_one(small, JobKind.ATTACK, network)
+    claimed = small.claim()
+    with small.sessions.begin() as session:
+        finish(session, claimed, more_at_rung=1)
+    want_one(small, JobKind.TRANSFERS, other)
+    claimed = small.claim()
+    assert (claimed.kind, claimed.network_id) == (JobKind.TRANSFERS, other)
+    with small.sessions.begin() as session:
+        assert not more_urgent_waits(session, claimed)
+    want_one(small, JobKind.ATTACK, other)
+    with small.sessions.begin() as session:
+        assert more_urgent_waits(session, claimed)
+
+
+def test_two_workers_never_claim_the_same_job(small):
+    networks = [small.add_network(f"n{i}") for i in range(20)]
+    for network in networks:
+        want_one(small, network_id=network)
+    taken, barrier = [], threading.Barrier(4)
+
+    def take():
+        barrier.wait()
+        while (claimed := small.claim()) is not None:
+            taken.append(claimed.network_id)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == networks
+
+
+def test_an_expired_lease_is_taken_over_and_its_holder_fenced_off(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    slow = small.claim(lease_seconds=0.05)
+    time.sleep(0.1)
+    with small.sessions.begin() as session:
+        assert take_over(session) == 0
+    fast = small.claim()
+    assert fast.fence > slow.fence
+    for act in (hold, finish, lambda s, c: renew(s, c, 15, None)):
+        with pytest.raises(LostLeaseError), small.sessions.begin() as session:
+            act(session, slow)
+    with small.sessions.begin() as session:
+        finish(session, fast)
+
+
+def test_a_lease_that_expired_but_was_not_taken_over_is_still_lost_once_queued(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    slow = small.claim(lease_seconds=0.05)
+    time.sleep(0.1)
+    with small.sessions.begin() as session:
+        take_over(session)
+    with pytest.raises(LostLeaseError), small.sessions.begin() as session:
+        hold(session, slow)
+
+
+def test_a_renewed_lease_is_not_taken_over(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    claimed = small.claim(lease_seconds=0.05)
+    with small.sessions.begin() as session:
+        renew(session, claimed, 15, 0.5)
+    time.sleep(0.1)
+    with small.sessions.begin() as session:
+        take_over(session)
+    job = the_job(small)
+    assert (job.state, job.progress) == (JobState.RUNNING, 0.5)
+
+
+def test_a_job_that_kills_its_workers_is_given_up_and_its_models_say_why(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    for _ in range(MAX_ATTEMPTS):
+        with small.sessions.begin() as session:
+            session.execute(update(JobRow).values(not_before=None))
+        assert small.claim(lease_seconds=0.01) is not None
+        time.sleep(0.05)
+        with small.sessions.begin() as session:
+            take_over(session)
+    assert the_job(small).state is JobState.FAILED
+    with small.sessions() as session:
+        model = session.scalars(select(ModelRow)).one()
+    assert model.state is ModelState.FAILED
+    assert "died 3 times" in model.failure
+
+
+def test_a_failure_is_tried_again_later_and_then_given_up(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        with small.sessions.begin() as session:
+            session.execute(update(JobRow).values(not_before=None))
+        claimed = small.claim()
+        assert claimed.attempt == attempt
+        with small.sessions.begin() as session:
+            try_again(session, claimed, "it broke")
+    job = the_job(small)
+    assert (job.state, job.failure) == (JobState.FAILED, "it broke (after 3 attempts)")
+
+
+def test_work_given_back_costs_no_attempt(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    for _ in range(MAX_ATTEMPTS + 2):
+        claimed = small.claim()
+        assert claimed.attempt == 1
+        with small.sessions.begin() as session:
+            give_back(session, claimed)
+
+
+def test_new_work_revives_a_failed_job(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    claimed = small.claim()
+    with small.sessions.begin() as session:
+        give_up(session, claimed, "no")
+    assert small.claim() is None
+    want_one(small, network_id=network)
+    assert small.claim().attempt == 1
+
+
+def test_a_paused_comparison_keeps_its_jobs_waiting(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    with small.sessions.begin() as session:
+        session.execute(update(ComparisonRow).values(state=ComparisonState.PAUSED))
+    assert small.claim() is None
+    with small.sessions.begin() as session:
+        assert lanes_with_work(session) == []
+        session.execute(update(ComparisonRow).values(state=ComparisonState.MEASURING))
+    assert small.claim() is not None
+
+
+def test_fencing_off_stops_the_running_and_the_queued(small):
+    network = small.add_network("a")
+    want_one(small, JobKind.ATTACK, network)
+    want_one(small, JobKind.TRANSFERS, network)
+    claimed = small.claim()
+    with small.sessions.begin() as session:
+        fence_off(session, network_id=network)
+    assert small.claim() is None
+    with pytest.raises(LostLeaseError), small.sessions.begin() as session:
+        hold(session, claimed)
+
+
+def test_lanes_are_rung_for_after_the_commit_and_not_after_a_rollback(small):
+    network, rung = small.add_network("a"), []
+    with transaction(small.sessions, rung.append) as session:
+        want(session, JobKind.ATTACK, network_id=network, comparison_id=small.comparison_id)
+        want(session, JobKind.TRANSFERS, network_id=network, comparison_id=small.comparison_id)
+        assert rung == []
+    assert rung == [Lane.COMPUTE]
+    with pytest.raises(ZeroDivisionError), transaction(small.sessions, rung.append) as session:
+        want(session, JobKind.ANALYSE, comparison_id=small.comparison_id)
+        _ = 1 / 0
+    assert rung == [Lane.COMPUTE]
