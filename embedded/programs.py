@@ -81,7 +81,13 @@ def environment(home: Path, database_url: str, redis_url: str) -> dict[str, str]
     # artifacts may be elsewhere (S3); the two servers are this stack's, whatever the caller's environment says
     artifacts = os.environ.get("SAT_ARTIFACTS") or str(home / "artifacts")
     cache = os.environ.get("SAT_CACHE") or str(home / "cache")
+    # libraries keep downloads there (published weights); a user whose home folder cannot be written needs another place
+    if not os.access(os.environ.get("HOME", ""), os.W_OK) and not os.environ.get("XDG_CACHE_HOME"):
+        downloads = {"XDG_CACHE_HOME": str(home / "cache" / "downloads")}
+    else:
+        downloads = {}
     return {
+        **downloads,
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "SAT_HOME": str(home),

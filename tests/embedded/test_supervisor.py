@@ -18,7 +18,7 @@ from embedded import keeper
 from embedded.errors import EmbeddedError
 from embedded.folder import FolderLock, find_announced
 from embedded.processes import processes_in
-from embedded.programs import Programs, compute_worker_count, core_count, listen
+from embedded.programs import Programs, compute_worker_count, core_count, environment, listen
 from embedded.supervisor import FolderBusyError, Stack, join_or_start
 
 # what the fixtures of conftest.py give
@@ -191,6 +191,26 @@ def test_the_number_of_workers_is_as_asked_or_as_the_cores_allow(monkeypatch: py
         monkeypatch.setenv("SAT_WORKERS", wrong)
         with pytest.raises(EmbeddedError, match="SAT_WORKERS"):
             compute_worker_count(None)
+
+
+def test_downloads_go_into_the_data_folder_only_where_the_home_folder_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "XDG_CACHE_HOME" not in environment(tmp_path, "", "")
+    monkeypatch.setenv("HOME", "/nonexistent")
+    assert environment(tmp_path, "", "")["XDG_CACHE_HOME"].startswith(str(tmp_path))
+
+
+def test_the_servers_are_the_stacks_own_and_the_artifacts_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/production")
+    monkeypatch.setenv("SAT_ARTIFACTS", "s3://bucket/prefix")
+    settings = environment(tmp_path, "own database", "own queue")
+    assert (settings["DATABASE_URL"], settings["REDIS_URL"]) == ("own database", "own queue")
+    assert settings["SAT_ARTIFACTS"] == "s3://bucket/prefix"
 
 
 def test_a_failed_migration_is_shown_and_everything_ends(
