@@ -41,14 +41,14 @@ class Zoo:
         self.position = {candidate.id: i for i, candidate in enumerate(self.candidates)}
         if len(self.position) != len(candidates):
             raise ValueError("each candidate needs an id of its own")
-        self.sat = matrix[np.ix_(order, order)]
+        self.sat: NDArray[np.float64] = matrix[np.ix_(order, order)]
         np.fill_diagonal(self.sat, 0.0)
         self.missing = np.isnan(self.sat)
         self.complete = not self.missing.any()
-        known = self.sat if self.complete else np.where(self.missing, 0.0, self.sat)
+        known: NDArray[np.float64] = self.sat if self.complete else np.where(self.missing, 0.0, self.sat)
         count = max(1, len(order) * (len(order) - 1) - int(self.missing.sum()))
         self.sat_mean = float(known.sum() / count)
-        self.sat_sd = float(np.sqrt(max(0.0, np.vdot(known, known) / count - self.sat_mean**2)))
+        self.sat_sd = float(np.sqrt(max(0.0, float(np.vdot(known, known)) / count - self.sat_mean**2)))
         if self.sat_sd < 1e-9:  # noqa: PLR2004 - equal scores, up to rounding
             self.sat_sd = 0.0
         self.accuracy = np.array([np.nan if c.accuracy is None else c.accuracy for c in self.candidates])

@@ -216,6 +216,16 @@ def test_an_included_model_is_kept_though_it_misses_pairs() -> None:
         recommend(candidates, sat, 3, include=[candidates[3].id, candidates[7].id])
 
 
+def test_nobody_is_left_out_for_models_that_cannot_join_the_included_one() -> None:
+    candidates, sat = zoo(8)
+    candidates = [replace(c, accuracy=0.5 if i == 1 else 0.8) for i, c in enumerate(candidates)]
+    for one, other in ((0, 2), (0, 3), (1, 2), (1, 3)):
+        sat[one, other] = sat[other, one] = np.nan
+    # 2 and 3 miss the included 0, so that 1 lacks nothing any more
+    answer = recommend(candidates, sat, 3, include=[candidates[0].id])
+    assert {entry.id for entry in answer.left_out} == {candidates[2].id, candidates[3].id}
+
+
 def test_what_is_not_known_is_left_out_with_the_reason() -> None:
     candidates, sat = zoo(8)
     candidates[2] = replace(candidates[2], accuracy=None)
