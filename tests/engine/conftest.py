@@ -45,6 +45,12 @@ class Trained:
     correct: NDArray[np.bool_]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # two processes of two threads on two cores run some thirty times slower than with one each
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def digits() -> Digits:
     """1,000 images to train on, 230 to measure on."""
