@@ -174,14 +174,19 @@ def _screen(console: Console) -> Bars | Lines:
 
 
 def outcome(last: Look, failures: Sequence[str]) -> str:
-    """Return in a sentence what the watching ended with."""
+    """Return in a sentence what the watching ended with.
+
+    A cell is one direction of one pair on one rung.
+    """
     if not last.comparisons:
         return "Nothing is being measured: import an image set first, `sat images import <folder> --name <name>`."
+    failed = f" Failed: {', '.join(failures)}." if failures else ""
+    if not last.cells:
+        return f"There are no two models to compare yet.{failed}"
     missing = last.cells - last.cells_measured
     if missing:
         return (
             f"{last.cells_measured} of {last.cells} cells are measured; {missing} could not be: "
-            f"`sat jobs --state failed` says why, `sat retry <model>` tries again."
+            f"`sat jobs --state failed` says why, `sat retry <model>` tries again.{failed}"
         )
-    failed = f"; failed: {', '.join(failures)}" if failures else ""
-    return f"All {last.cells} cells are measured{failed}."
+    return f"All {last.cells} cells are measured.{failed}"

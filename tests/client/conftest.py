@@ -1,14 +1,18 @@
-"""Small HTTP servers on loopback, each following a script, and `sat` run in this process."""
+"""Small HTTP servers on loopback, each following a script; the real api; and `sat` run in this process."""
 
 import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import uuid4
 
 import pytest
 
 from client.cli import main
+from embedded.processes import finish, running
+from embedded.programs import Programs, api_service, listen
+from tests.conftest import Servers
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -106,3 +110,23 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     """No test finds a registry that runs on this machine."""
     monkeypatch.delenv("SAT_URL", raising=False)
     monkeypatch.setenv("SAT_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="module")
+def real_url(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the real api over a database of its own, without any worker."""
+    name, folder = f"client_{uuid4().hex}", tmp_path_factory.mktemp("api")
+    servers.postgres.create_database(name)
+    settings = {
+        "DATABASE_URL": servers.postgres.url(name),
+        "REDIS_URL": servers.valkey.url,
+        "SAT_ARTIFACTS": str(folder / "artifacts"),
+        "SAT_CACHE": str(folder / "cache"),
+    }
+    status, output = finish(Programs().migrate, env=settings)
+    assert status == 0, output
+    with listen(0, print) as listener:
+        service = api_service(Programs(), settings, listener)
+        with running(service, folder / "api.log"):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    servers.postgres.drop_database(name)
