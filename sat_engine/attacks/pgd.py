@@ -24,20 +24,23 @@ class PGD:
     def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Return images (n, c, h, w) in [0, 1], each moved at most epsilon to raise the model's loss.
 
-        Nothing is asked of the device until the last step. Where a gradient is not a number the image becomes NaN,
-        stays NaN through every later step, and NotComputableError says so at the end.
+        Raises NotComputableError, after the last step, where a gradient was not a number at any step.
         """
         low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
         adversarial = images.clone()
+        lost = torch.zeros(len(images), dtype=torch.bool, device=images.device)
         for _ in range(self.steps):
             adversarial.requires_grad_()
             # summed, not averaged: a step must not depend on the batch size
             loss = functional.cross_entropy(model(adversarial).float(), labels, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, adversarial)
+            # the sign of NaN is 0: unnoticed, such an image would never move and its network look unfoolable.
+            # Kept on the device and read once, since a look at every step would stall it.
+            lost |= gradient.isnan().flatten(1).any(dim=1)
             adversarial = (adversarial.detach() + self.step_size * gradient.sign()).clamp(low, high)
-        if poisoned := int(adversarial.isnan().flatten(1).any(dim=1).sum()):
+        if count := int(lost.sum()):
             raise NotComputableError(
-                f"the loss has no gradient (it is not a number) on {poisoned} of {len(images)} images, "
+                f"the loss has no gradient (it is not a number) on {count} of {len(images)} images, "
                 "so this network cannot be attacked; look for a square root or a division at zero in it"
             )
         return adversarial

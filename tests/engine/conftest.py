@@ -1,9 +1,10 @@
 """Real, really small networks, trained on scikit-learn's digits within seconds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,18 +72,33 @@ def zoo(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> dict[str, T
         "nfnet": ("test_nfnet", 24),
     }
     return {
-        name: _train(make_spec(architecture, side=side), digits, folder / f"{name}.safetensors")
+        name: _train(_spec_of(architecture, side=side), digits, folder / f"{name}.safetensors")
         for name, (architecture, side) in architectures.items()
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def quick() -> Protocol:
-    """The default attack with fewer steps and a larger ball, for networks that are small and hard to fool."""
+    """The default attack with fewer steps and a ball so large that some images transfer."""
     return Protocol(attack="pgd", epsilon=Fraction(40, 255), step_size=Fraction(10, 255), steps=8)
 
 
-def make_spec(
+@pytest.fixture(scope="session")
+def results(zoo: dict[str, Trained], digits: Digits, quick: Protocol) -> dict[str, measure.AttackResult]:
+    """Every network of the zoo attacked with the quick protocol."""
+    return {
+        name: measure.attack(trained.classifier, digits.images, digits.labels, trained.correct, quick)
+        for name, trained in zoo.items()
+    }
+
+
+@pytest.fixture
+def exactly_resized() -> Callable[[NDArray[Any], int], NDArray[Any]]:
+    """Resizing images (n, s, s, c) to (n, side, side, c) in float64, written out and not rounded."""
+    return _exactly_resized
+
+
+def _spec_of(
     architecture: str, *, side: int = SIDE, channels: int = 1, classes: int = 10, **model_args: object
 ) -> networks.NetworkSpec:
     """A spec of an architecture for digits."""
@@ -123,3 +139,21 @@ def _fit(module: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64]
             optimizer.step()
             schedule.step()
     module.eval()
+
+
+def _triangle_weights(source: int, side: int) -> NDArray[Any]:
+    """Return the (side, source) float64 weights of antialiased bilinear interpolation, written out."""
+    scale = source / side
+    support = max(scale, 1.0)
+    weights = np.zeros((side, source))
+    for row in range(side):
+        centre = (row + 0.5) * scale
+        for column in range(source):
+            weights[row, column] = max(0.0, 1 - abs(column + 0.5 - centre) / support)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _exactly_resized(images: NDArray[Any], side: int) -> NDArray[Any]:
+    """Return float64 images (n, side, side, c), not rounded."""
+    weights = _triangle_weights(images.shape[1], side)
+    return np.einsum("iy,jx,nyxc->nijc", weights, weights, images.astype(np.float64))
