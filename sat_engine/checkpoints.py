@@ -46,6 +46,7 @@ def _unwrapped(tensors: Mapping[str, Tensor], expected: set[str], weights: Weigh
             found = inside
             break
     else:
+        found = {name: tensor for name, tensor in tensors.items() if not _is_average(name, expected)}
         if weights is Weights.EMA:
             raise CheckpointError(
                 f"there are no averaged weights in this checkpoint (names beginning with {', '.join(_EMA_WRAPPERS)}); "
@@ -54,6 +55,11 @@ def _unwrapped(tensors: Mapping[str, Tensor], expected: set[str], weights: Weigh
     while level := next((level for level in _LEVELS if _is_around(level, found, expected)), None):
         found = {name.removeprefix(level): tensor for name, tensor in found.items()}
     return found
+
+
+def _is_average(name: str, expected: set[str]) -> bool:
+    # averages saved beside the raw weights are nothing that the raw network lacks
+    return name.startswith(_EMA_WRAPPERS) and name not in expected
 
 
 def _is_around(level: str, found: Mapping[str, Tensor], expected: set[str]) -> bool:

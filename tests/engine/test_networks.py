@@ -150,6 +150,7 @@ def test_a_class_map_beyond_the_outputs_is_refused(resnet: tuple[NetworkSpec, di
         (lambda t: {f"state_dict.module._orig_mod.{n}": v for n, v in t.items()} | {"epoch": torch.tensor(3)}, "raw"),
         (lambda t: {f"model.{n}": v for n, v in t.items()} | {f"ema.{n}": v * 0 for n, v in t.items()}, "raw"),
         (lambda t: {f"state_dict_ema.{n}": v for n, v in t.items()} | {n: v * 0 for n, v in t.items()}, "ema"),
+        (lambda t: dict(t) | {f"ema.{n}": v * 0 for n, v in t.items()}, "raw"),
         (lambda t: {f"ema.module.{n}": v for n, v in t.items()}, "ema"),
         (lambda t: {n: v.double() if v.is_floating_point() else v for n, v in t.items()}, "raw"),
     ],
