@@ -36,10 +36,10 @@ N_ATTACK, N_SELECT, N_REPORT, PREFIX = 96, 24, 24, 64
 QUICK = Recipe(epochs=4)
 # Three that learn digits in seconds; one of another input size, so that floors and ceilings are measured too.
 MEMBERS = (
-    Member(name="resnet", architecture="test_resnet", model_args={"num_classes": 10, "in_chans": 1}, recipe=QUICK),
-    Member(name="byobnet", architecture="test_byobnet", model_args={"num_classes": 10, "in_chans": 1}, recipe=QUICK),
+    Member(name="resnet", architecture="test_resnet", options={}, recipe=QUICK),
+    Member(name="byobnet", architecture="test_byobnet", options={}, recipe=QUICK),
     Member(
-        name="nfnet", architecture="test_nfnet", model_args={"num_classes": 10, "in_chans": 1}, input_side=24,
+        name="nfnet", architecture="test_nfnet", options={}, input_side=24,
         recipe=QUICK,
     ),
 )  # fmt: skip
@@ -68,21 +68,7 @@ class Workshop:
 
     def register(self, member: Member, name: str | None = None, **declared: object) -> None:
         """Register a trained member, as POST /models does."""
-        declaration = ModelDeclaration.model_validate(
-            {
-                "name": name or member.name,
-                "architecture": member.architecture,
-                "model_args": dict(member.model_args),
-                "input": {
-                    "size": member.input_side,
-                    "channels": member.channels,
-                    "mean": list(member.mean),
-                    "std": list(member.std),
-                },
-                "classes": list(CLASSES),
-            }
-            | declared
-        )
+        declaration = ModelDeclaration.model_validate(member.metadata() | {"name": name or member.name} | declared)
         self.register_file(declaration, self.checkpoints[member.name])
 
     def register_file(self, declaration: ModelDeclaration, path: Path | None) -> None:

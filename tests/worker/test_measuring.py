@@ -176,15 +176,7 @@ def test_a_pair_without_common_images_has_no_score_and_holds_nobody_back(worksho
     workshop.checkpoints = workshop.checkpoints | {"turned": path}
     workshop.start_worker()
     workshop.register(resnet)
-    declaration = ModelDeclaration.model_validate(
-        {
-            "name": "turned",
-            "architecture": resnet.architecture,
-            "model_args": dict(resnet.model_args),
-            "input": {"size": 32, "channels": 1, "mean": list(resnet.mean), "std": list(resnet.std)},
-            "classes": list("0123456789"),
-        }
-    )
+    declaration = ModelDeclaration.model_validate(resnet.metadata() | {"name": "turned"})
     workshop.register_file(declaration, path)
     workshop.wait(lambda: count(workshop, TransferRow) == 4 and workshop.idle())
     with workshop.sessions() as session:
