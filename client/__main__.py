@@ -2,4 +2,5 @@
 
 from client.cli import main
 
-main()
+if __name__ == "__main__":  # training starts processes that import this module again
+    main()

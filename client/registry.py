@@ -119,16 +119,24 @@ class Registry:
     def clusters(self, *, wait_seconds: float = JOB_SECONDS, **query: Any) -> Clusters:
         """Return the clusters (k, or as many as the registry suggests), waiting while a worker computes them.
 
+        When the time is over, or wait_seconds is 0, they may still be `stale`: of an older version.
+
         Raises:
             ConflictError: pairs are missing.
-            BusyError: no worker has computed them within wait_seconds.
+            BusyError: no worker has computed any within wait_seconds.
         """
         deadline = time.monotonic() + wait_seconds
         while True:
             response = self._transport.request("GET", "/clusters", params=_given(query))
-            if response.status_code != httpx.codes.ACCEPTED:
-                return cast("Clusters", response.json())
-            self._wait(response, deadline, "the clusters")
+            found = cast("Clusters", response.json())
+            there = response.status_code != httpx.codes.ACCEPTED
+            late = time.monotonic() >= deadline
+            if there and (late or not found["stale"]):
+                return found
+            if late:
+                detail = "No worker has computed the clusters yet: see `sat workers`, then ask again."
+                raise BusyError(503, {"detail": detail})
+            time.sleep(float(response.headers.get("retry-after", POLL_SECONDS)))
 
     # ---- recommendations
 
@@ -239,11 +247,6 @@ class Registry:
             form = {"metadata": json.dumps(metadata)}
             files: Any = {field: (file.name, body, "application/octet-stream")}
             return self._transport.answer("POST", path, data=form, files=files)
-
-    def _wait(self, response: httpx.Response, deadline: float, what: str) -> None:
-        if time.monotonic() >= deadline:
-            raise BusyError(503, {"detail": f"No worker has computed {what} yet: see `sat workers`, then ask again."})
-        time.sleep(float(response.headers.get("retry-after", POLL_SECONDS)))
 
 
 def _given(query: Mapping[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Clusters(TypedDict):
     version: int
     stale: bool
     k: int
-    suggested_k: int
+    suggested_k: int | None
     stability: float | None
     silhouette: float | None
     items: list[Cluster]
@@ -184,8 +184,8 @@ class Member(TypedDict):
     accuracy: float
     gain: float | None
     architecture: str
-    base: str
-    family: str
+    base: str | None
+    family: str | None
     parameters: int
     gmacs: float
     swaps: list[dict[str, Any]]
@@ -205,6 +205,7 @@ class Ensemble(TypedDict):
     left_out: list[dict[str, str]]
     evaluated: str
     evaluation: dict[str, Any] | None
+    failure: str | None
     manifest: dict[str, Any]
 
 
@@ -215,8 +216,8 @@ class Teacher(TypedDict):
     sat: float
     interval: Interval
     obtained: str
-    base: str
-    family: str
+    base: str | None
+    family: str | None
     accuracy: float
     parameters: int
     gmacs: float
@@ -233,6 +234,7 @@ class Teachers(TypedDict):
     comparison: str
     version: int
     items: list[Teacher]
+    left_out: list[dict[str, str]]
     rule: str
     evidence: str
     warnings: list[str]
@@ -271,6 +273,7 @@ class Job(TypedDict):
     lane: str
     state: str
     model: str | None
+    network: str | None
     comparison: str | None
     attempt: int
     progress: float | None

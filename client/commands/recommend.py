@@ -82,7 +82,7 @@ def print_ensemble(found: Ensemble) -> None:
         console.print()
         console.print(evaluation_table(found["evaluation"]))
     else:
-        say(f"What it is worth is {found['evaluated']}: ask again, or see `sat workers`.")
+        say(f"What it is worth: {found['failure'] or 'a worker computes it; ask again, or see `sat workers`'}.")
 
 
 def print_teachers(found: Teachers) -> None:

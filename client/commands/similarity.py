@@ -106,7 +106,10 @@ def clusters(
     console.print(clusters_table(found))
     fits = (("stability", found["stability"]), ("silhouette", found["silhouette"]))
     shown = ", ".join(f"{name} {value:.2f}" for name, value in fits if value is not None)
-    say(f"{found['k']} clusters (suggested: {found['suggested_k']}); {shown}")
+    chosen = " (the registry's choice)" if k is None else ""
+    say(f"{found['k']} clusters{chosen}; {shown}")
+    if found["stale"]:
+        say("Computed before the newest pairs; ask again for newer ones.")
     if found["left_out"]:
         say(f"Left out: {', '.join(found['left_out'])}.")
 

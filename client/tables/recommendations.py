@@ -46,36 +46,23 @@ def evaluation_table(evaluation: dict[str, Any]) -> Table:
 
 def _evaluated(evaluation: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     low, high = evaluation["top1_interval"]
-    top1 = f"{percent(evaluation['top1'])}"
-    bounds = f"95 %: {percent(low)} … {percent(high)}; all wrong on {_all_wrong(evaluation)}"
-    yield "this ensemble, mean of logits", top1, _reduction(evaluation), bounds
-    probabilities = evaluation.get("probabilities")
-    if probabilities:
-        yield "this ensemble, mean of probabilities", percent(probabilities["top1"]), _reduction(probabilities), ""
+    bounds = f"95 %: {percent(low)} … {percent(high)}; all wrong on {percent(evaluation['all_wrong'])}"
+    yield "this ensemble, mean of logits", percent(evaluation["top1"]), _reduction(evaluation), bounds
+    probabilities = evaluation["probabilities"]
+    yield "this ensemble, mean of probabilities", percent(probabilities["top1"]), _reduction(probabilities), ""
     baselines = evaluation["baselines"]
-    best = baselines.get("best_single")
-    if best:
-        yield "best single model", percent(best["top1"]), NOTHING, best["model"]
+    best = baselines["best_single"]
+    yield "best single model", percent(best["top1"]), NOTHING, best["model"]
     for key, title in (("top_n_by_accuracy", "the most accurate"), ("greedy_forward", "greedy forward selection")):
-        one = baselines.get(key)
-        if one:
-            yield title, percent(one["top1"]), _reduction(one), ", ".join(one["models"])
-    drawn = baselines.get("random")
-    if drawn:
-        spread = f"mean of {drawn['draws']} draws, sd {percent(drawn['sd_top1'], 2)}"
-        yield "at random", percent(drawn["mean_top1"]), NOTHING, spread
+        one = baselines[key]
+        yield title, percent(one["top1"]), _reduction(one), ", ".join(one["models"])
+    drawn = baselines["random"]
+    spread = f"mean of {drawn['draws']} draws, sd {percent(drawn['sd_top1'], 2)}"
+    yield "at random", percent(drawn["mean_top1"]), NOTHING, spread
 
 
 def _reduction(result: dict[str, Any]) -> str:
-    return percent(result.get("error_reduction_rate"))
-
-
-def _all_wrong(evaluation: dict[str, Any]) -> str:
-    """Return the share of images that every member gets wrong, given as a rate or as counts."""
-    wrong = evaluation.get("all_wrong")
-    if isinstance(wrong, dict):
-        return percent(wrong.get("rate"))
-    return percent(wrong)
+    return percent(result["error_reduction_rate"])
 
 
 def teachers_table(teachers: Teachers) -> Table:
@@ -92,7 +79,7 @@ def teachers_table(teachers: Teachers) -> Table:
         table.add_row(
             "*" if one["default"] else "",
             one["model"],
-            one["base"],
+            one["base"] or NOTHING,
             decimal(one["sat"]),
             interval(one["interval"]),
             percent(one["accuracy"]),

@@ -22,7 +22,7 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
             str(job["id"]),
             job["kind"],
             job["state"],
-            job["model"] or str(job.get("network") or NOTHING),
+            job["model"] or job["network"] or NOTHING,
             job["comparison"] or NOTHING,
             str(job["attempt"]),
             percent(job["progress"], 0),

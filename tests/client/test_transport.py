@@ -162,10 +162,13 @@ def test_a_refused_download_leaves_nothing(loopback: Callable[..., Any], tmp_pat
 
 def test_clusters_are_asked_for_until_they_are_there(loopback: Callable[..., Any]) -> None:
     pending = json_answer(202, {"status": "pending", "detail": "A worker computes it."}, Retry_After="0")
-    server = loopback(pending, pending, json_answer(200, {"k": 3}))
+    stale, fresh = (json_answer(200, {"k": 3, "stale": stale}, Retry_After="0") for stale in (True, False))
+    server = loopback(pending, pending, stale, fresh)
     with quick(server.url) as registry:
-        assert registry.clusters(k=3)["k"] == 3
-        assert len(server.asked) == 3
+        assert not registry.clusters(k=3)["stale"]
+        assert len(server.asked) == 4
+    with quick(loopback(stale).url) as registry:
+        assert registry.clusters(wait_seconds=0)["stale"]
     with quick(loopback(pending).url) as registry, pytest.raises(BusyError, match="sat workers"):
         registry.clusters(wait_seconds=0)
 
