@@ -88,6 +88,11 @@ class Watch:
             view = self.refresh()
         return view.snapshots[comparison.id]
 
+    def select_for_task(self, task_id: int) -> Snapshot | None:
+        """The snapshot of the task's default or first comparison; None when nothing compares models of it."""
+        comparison = self.view().zoo.comparison_of_task(task_id)
+        return self.select(comparison.image_set, comparison.protocol) if comparison else None
+
     def _follow(self) -> None:
         while not self._ended.is_set():
             try:

@@ -1,0 +1,30 @@
+"""`python -m api`: one process that answers on an inherited socket (SAT_FD), or on SAT_HOST and SAT_PORT."""
+
+import uvicorn
+
+from api.app import create_app
+from api.logs import configure_logs
+from registry.settings import Settings
+
+# Uploads may take long to arrive; a stop waits for answers under way, not for those.
+GRACE_SECONDS = 10
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; answers under way are finished."""
+    settings = Settings()
+    configure_logs()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        fd=settings.fd,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The application: routes, errors, and one stack of ASGI layers around them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from api import openapi, problems
+from api.edge import BodyLimit, KnownHosts, RequestLog
+from api.routes import clusters, comparisons, health, image_sets, models, pairs, protocols, recommend, similar, work
+from api.services import make_services
+from registry.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; connections and threads begin and end with its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = make_services(settings)
+        app.state.services = services
+        services.watch.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(services.close)
+
+    app = FastAPI(
+        title="SAT Registry",
+        version=_version(),
+        description=openapi.DESCRIPTION,
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=openapi.operation_id,
+        lifespan=lifespan,
+        redoc_url=None,
+        # outermost first; who may ask is decided right after the host, outside everything that answers
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(KnownHosts, allowed=settings.allowed_hosts),
+            Middleware(BodyLimit),
+        ],
+    )
+    for noun in (models, similar, pairs, clusters, recommend, image_sets, protocols, comparisons, work, health):
+        app.include_router(noun.router)
+    problems.install(app)
+    openapi.install(app)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("sat-registry")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,132 @@
+"""The outermost layer, plain ASGI: request ids, one log line, Host headers, sizes of bodies, and the last resort."""
+
+import fnmatch
+import re
+import time
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import problem
+
+REQUEST_ID = "X-Request-Id"
+# Everything but uploads is metadata: the longest, a list of 22,000 classes, takes less than 1 MB.
+MAX_BODY_BYTES = 4 * 2**20
+CLIENT_LEFT = 499  # nginx's word for a client that did not wait
+_log = structlog.get_logger("api")
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class RequestLog:
+    """Gives each request an id, logs it once, and turns what nobody caught into a 500 that says only the id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = CLIENT_LEFT
+        except Exception:  # noqa: BLE001  the last resort
+            _log.exception("request failed", id=request_id, method=scope["method"], path=scope["path"])
+            if status == 0:
+                detail = f"this is a fault of the registry; its log knows more under the id {request_id}."
+                await problem(500, "Internal error", detail, {"request_id": request_id})(scope, receive, send_with_id)
+        _report(scope, request_id, status, time.perf_counter() - started)
+
+
+class KnownHosts:
+    """Refuses other Host headers than those allowed, which keeps a page of another site from reaching loopback."""
+
+    def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
+        self._app = app
+        self._allowed = tuple(host.lower() for host in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "http" and "*" not in self._allowed:
+            host = _host_name(Headers(scope=scope).get("host", ""))
+            if not any(fnmatch.fnmatchcase(host, pattern) for pattern in self._allowed):
+                detail = "this Host header is not answered here: use the address that the server printed."
+                await problem(400, "Unknown host", detail)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+class BodyLimit:
+    """Stops reading bodies that are larger than any metadata; uploads (multipart) count their own bytes."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"} or _is_multipart(scope):
+            await self._app(scope, receive, send)
+            return
+        if int(Headers(scope=scope).get("content-length") or 0) > self._limit:
+            await self._refuse()(scope, receive, send)
+            return
+        messages, size, more = [], 0, True
+        while more:
+            message = await receive()
+            messages.append(message)
+            size += len(message.get("body", b""))
+            more = message.get("more_body", False)
+            if size > self._limit:
+                await self._refuse()(scope, receive, send)
+                return
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+    def _refuse(self) -> ASGIApp:
+        detail = f"this route reads at most {self._limit} bytes; files go in a multipart form."
+        return problem(413, "Too large", detail, headers={"Connection": "close"})
+
+
+def _is_multipart(scope: Scope) -> bool:
+    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+
+
+def _host_name(header: str) -> str:
+    try:
+        return (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    # reads are many and say little; what changes something, or failed, is kept
+    report = _log.debug if scope["method"] in {"GET", "HEAD"} and status < 500 else _log.info  # noqa: PLR2004  faults
+    report(
+        "request",
+        id=request_id,
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        milliseconds=round(1000 * seconds, 1),
+    )

@@ -1,0 +1,97 @@
+"""Errors as application/problem+json (RFC 9457): one handler a kind, and nothing of the program's inside."""
+
+import json
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+
+from registry.errors import InvalidError, NotReadyError, RegistryError, TooLargeError, UnavailableError
+from sat_engine.errors import EngineError
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = "1"
+_DATABASE_DOWN = "the database does not answer: try again in a moment. GET /readyz says when it is back."
+
+
+def problem(
+    status: int, title: str, detail: str, extras: Mapping[str, object] = {}, headers: Mapping[str, str] = {}
+) -> Response:
+    """A problem document; detail says what to do."""
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extras}
+    body = json.dumps(content, ensure_ascii=False, default=list).encode()
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
+
+
+def invalid(what: str, errors: Iterable[Mapping[str, Any]]) -> InvalidError:
+    """The 422 of pydantic's errors, each as {where, message}."""
+    listed = [{"where": _where(error["loc"]), "message": _message(error)} for error in errors]
+    shown = "; ".join(f"{each['where']}: {each['message']}" for each in listed[:3])
+    more = f" (and {len(listed) - 3} more)" if len(listed) > 3 else ""  # noqa: PLR2004  as many as are shown
+    return InvalidError(f"{what} is not as expected: {shown}{more}.", errors=listed)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error with a problem document."""
+
+    @app.exception_handler(RegistryError)
+    async def refused(_request: Request, error: RegistryError) -> Response:
+        return _from_registry(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def unreadable(_request: Request, error: RequestValidationError) -> Response:
+        if any(each["type"] == "json_invalid" for each in error.errors()):
+            return _from_registry(InvalidError("the body is no valid JSON: check quotes, commas and brackets."))
+        return _from_registry(invalid("the request", error.errors()))
+
+    @app.exception_handler(ValidationError)
+    async def malformed(_request: Request, error: ValidationError) -> Response:
+        return _from_registry(invalid("the request", error.errors(include_url=False, include_context=False)))
+
+    @app.exception_handler(EngineError)
+    async def not_computable(_request: Request, error: EngineError) -> Response:
+        return _from_registry(InvalidError(str(error)))
+
+    @app.exception_handler(HTTPException)
+    async def unroutable(request: Request, error: HTTPException) -> Response:
+        return _from_http(request, error)
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeoutError)
+    async def database_down(_request: Request, _error: DBAPIError | PoolTimeoutError) -> Response:
+        return _from_registry(UnavailableError(_DATABASE_DOWN))
+
+
+def _from_registry(error: RegistryError) -> Response:
+    headers = {}
+    if isinstance(error, NotReadyError | UnavailableError):
+        headers["Retry-After"] = RETRY_SECONDS
+    if isinstance(error, TooLargeError):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return problem(error.status, error.title, error.detail, error.extras, headers)
+
+
+def _from_http(request: Request, error: HTTPException) -> Response:
+    status, path = HTTPStatus(error.status_code), request.url.path
+    detail = {
+        HTTPStatus.NOT_FOUND: f"there is no {path}: GET /docs shows all routes.",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {request.method}: GET /docs shows what it takes.",
+    }.get(status, str(error.detail))
+    return problem(status, status.phrase, detail, headers=error.headers or {})
+
+
+def _where(location: Iterable[object]) -> str:
+    parts = [str(part) for part in location]
+    return ".".join(parts[1:] if parts[:1] == ["body"] and len(parts) > 1 else parts) or "body"
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such field"
+    return str(error["msg"]).removeprefix("Value error, ")

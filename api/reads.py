@@ -1,0 +1,77 @@
+"""How routes read: from a snapshot, off the event loop, kept as bytes, with one fresh look for an unknown name."""
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+
+from api.cache import Body, Key, make_body
+from api.services import Services, ServicesOf
+from registry.errors import NotFoundError
+from registry.reads.snapshot import Snapshot
+
+ImageSetParameter = Annotated[
+    str | None, Query(alias="image_set", description="Name of the image set; left out: the default comparison's.")
+]
+ProtocolParameter = Annotated[
+    str | None, Query(alias="protocol", description="Name of the protocol; left out: the default comparison's.")
+]
+
+T = TypeVar("T")
+
+
+class Reads:
+    """A read of one comparison."""
+
+    def __init__(
+        self,
+        request: Request,
+        services: ServicesOf,
+        image_set: ImageSetParameter = None,
+        protocol: ProtocolParameter = None,
+    ) -> None:
+        self.request = request
+        self.services: Services = services
+        self._selection = (image_set, protocol)
+
+    async def snapshot(self) -> Snapshot:
+        """The comparison's snapshot; it asks the database only where nobody asked for this comparison before."""
+        known = self.services.watch.peek(*self._selection)
+        if known is not None:
+            return known
+        return await run_in_threadpool(self.services.watch.select, *self._selection)
+
+    async def use(self, read: Callable[[Snapshot], T]) -> T:
+        """`read` of the snapshot, in a thread; of a fresh one where the first did not know a name."""
+        snapshot = await self.snapshot()
+        try:
+            return await run_in_threadpool(read, snapshot)
+        except NotFoundError:
+            await run_in_threadpool(self.services.watch.refresh)
+            fresh = await self.snapshot()
+            if fresh is snapshot:
+                raise
+            return await run_in_threadpool(read, fresh)
+
+    async def answer(self, read: Callable[[Snapshot], BaseModel]) -> Response:
+        """The JSON answer, made once a snapshot and query, with its ETag."""
+
+        def build(snapshot: Snapshot) -> tuple[Key, Body]:
+            return self.key(snapshot), make_body(read(snapshot).model_dump_json().encode())
+
+        snapshot = await self.snapshot()
+        kept = self.services.cache.get(self.key(snapshot))
+        if kept is not None:
+            return kept.respond(self.request)
+        key, body = await self.use(build)
+        self.services.cache.put(key, body)
+        return body.respond(self.request)
+
+    def key(self, snapshot: Snapshot) -> Key:
+        """What the answer depends on."""
+        return Key(snapshot.serial, self.request.url.path, self.request.url.query)
+
+
+ReadsOf = Annotated[Reads, Depends()]

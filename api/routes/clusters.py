@@ -1,0 +1,51 @@
+"""GET /clusters."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from api.analyses import Wait, ask
+from api.cache import make_body
+from api.problems import RETRY_SECONDS
+from api.reads import ReadsOf
+from api.schemas.clusters import Clusters, Pending
+from registry.analyses import is_fresh
+from registry.errors import NotReadyError
+from registry.reads.clusters import name_clusters, require_clusterable
+from registry.tables import AnalysisKind
+
+router = APIRouter(tags=["similarity"])
+
+
+@router.get(
+    "/clusters",
+    response_model=Clusters,
+    summary="Spectral clusters of all models",
+    responses={202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."}},
+)
+async def get_clusters(
+    reads: ReadsOf,
+    k: Annotated[int | None, Query(ge=1, le=1000, description="How many; left out: as many as fit best.")] = None,
+    wait: Wait = 2.0,
+) -> Response:
+    """The clusters of this version, or those of an older one (`stale`) while newer ones are being computed."""
+    services, snapshot = reads.services, await reads.snapshot()
+    kept = services.cache.get(reads.key(snapshot))
+    if kept is not None:
+        return kept.respond(reads.request)
+    require_clusterable(snapshot, k, services.watch.pace.estimate_seconds())
+    row = await ask(services, snapshot, AnalysisKind.CLUSTERS, {"k": k}, wait=wait)
+    fresh = is_fresh(row, snapshot.comparison.version)
+    if row.version is None or row.result is None:
+        if fresh:
+            raise NotReadyError(f"the clusters cannot be computed: {row.failure}")
+        pending = Pending(status="pending", detail="a worker is computing the clusters: ask again in a moment.")
+        body = make_body(pending.model_dump_json().encode())
+        answer = body.respond(reads.request, status=202)
+        answer.headers["Retry-After"] = RETRY_SECONDS
+        return answer
+    clusters = Clusters.of(name_clusters(snapshot, row.result), snapshot, version=row.version)
+    body = make_body(clusters.model_dump_json().encode())
+    if fresh:
+        services.cache.put(reads.key(snapshot), body)
+    return body.respond(reads.request)

@@ -1,0 +1,56 @@
+"""/comparisons: an image set and a protocol on which models are measured."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.cache import make_body
+from api.paging import Cursor, Limit, decode_cursor, next_url
+from api.schemas.base import Problem
+from api.schemas.measuring import Comparison, ComparisonPage
+from api.services import ServicesOf
+from registry.comparisons import change_comparison, create_comparison
+from registry.declarations import ComparisonChange, ComparisonDeclaration
+
+router = APIRouter(prefix="/comparisons", tags=["measuring"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Comparison,
+    summary="Compare models on an image set by a protocol",
+    responses={status: {"model": Problem} for status in (404, 422)},
+)
+def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf) -> Response:
+    """The first comparison becomes the default. Nothing is measured until the state is `measuring`."""
+    with services.writing() as session:
+        create_comparison(session, declaration)
+    answer = Comparison.of(services.watch.select(declaration.image_set, declaration.protocol))
+    return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
+
+
+@router.patch(
+    "/{image_set}/{protocol}",
+    response_model=Comparison,
+    summary="Pause, resume, or make default",
+    responses={status: {"model": Problem} for status in (404, 422)},
+)
+def patch_comparison(image_set: str, protocol: str, change: ComparisonChange, services: ServicesOf) -> Response:
+    """A paused comparison keeps its results; its jobs wait."""
+    with services.writing() as session:
+        change_comparison(session, image_set, protocol, change)
+    answer = Comparison.of(services.watch.select(image_set, protocol))
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.get("", response_model=ComparisonPage, summary="All comparisons")
+def list_all_comparisons(request: Request, services: ServicesOf, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    """Comparisons with their progress, the default one first."""
+    start = max(0, decode_cursor(cursor, int) or 0)
+    comparisons = services.watch.view().zoo.comparisons
+    page = comparisons[start : start + limit]
+    answer = ComparisonPage(
+        items=[Comparison.of(services.watch.select(each.image_set, each.protocol)) for each in page],
+        next=next_url(request, start + limit) if len(comparisons) > start + limit else None,
+        total=len(comparisons),
+    )
+    return make_body(answer.model_dump_json().encode()).respond(request)

@@ -1,0 +1,221 @@
+"""/models: registering, looking, fetching, deleting."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+
+from api.cache import make_body, matches
+from api.paging import Cursor, Limit, next_url, page_of
+from api.problems import RETRY_SECONDS
+from api.reads import ImageSetParameter, ProtocolParameter
+from api.routes.similar import Reference
+from api.schemas.base import Problem
+from api.schemas.models import ModelDetail, ModelPage, ModelSummary, SortKey
+from api.services import Services, ServicesOf
+from api.uploads import check_tensors, parse_metadata, receive_upload
+from registry.declarations import ModelDeclaration
+from registry.errors import NotFoundError, NotReadyError, UnsupportedError
+from registry.models import delete_model, register_model, retry_model
+from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, describe, list_models
+from registry.reads.snapshot import Snapshot
+from registry.reads.zoo import Model
+from registry.tables import ModelState
+
+router = APIRouter(prefix="/models", tags=["models"])
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["metadata", "checkpoint"],
+                    "properties": {
+                        "metadata": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "contentSchema": {"$ref": "#/components/schemas/ModelDeclaration"},
+                        },
+                        "checkpoint": {"type": "string", "format": "binary", "description": "A .safetensors file."},
+                    },
+                }
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/ModelDeclaration"}},
+        },
+    }
+}
+
+
+def model_filter(
+    *,
+    state: Annotated[ModelState | None, Query(description="received, ready, suspect or failed.")] = None,
+    tag: Annotated[str | None, Query(description="One of its tags.")] = None,
+    family: Annotated[str | None, Query(description="timm's lineage.")] = None,
+    base: Annotated[str | None, Query(description="The paper's base architecture.")] = None,
+    architecture: Annotated[str | None, Query(description="The catalogue's name.")] = None,
+    q: Annotated[str | None, Query(description="A part of name, alias or architecture.")] = None,
+) -> ModelFilter:
+    """What is asked for."""
+    return ModelFilter(state=state, tag=tag, family=family, base=base, architecture=architecture, q=q)
+
+
+@router.post(
+    "",
+    status_code=202,
+    response_model=ModelDetail,
+    summary="Register a model",
+    openapi_extra=FORM,
+    responses={status: {"model": Problem} for status in (409, 413, 415, 422)},
+)
+async def create_model(request: Request, services: ServicesOf) -> Response:
+    """Register a checkpoint (multipart form) or a catalogue's pretrained weights (JSON). The same again is harmless."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type == "application/json":
+        name = await run_in_threadpool(_register_pretrained, services, await request.body())
+    elif content_type == "multipart/form-data":
+        spool, limit = services.store.spool, services.settings.max_upload_bytes
+        async with receive_upload(request, name="checkpoint", folder=spool, limit=limit) as upload:
+            name = await run_in_threadpool(_register_upload, services, upload.metadata, upload.file)
+    else:
+        raise UnsupportedError(
+            "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (a .safetensors file), or JSON "
+            f"with a `pretrained` tag; not {content_type or 'an untyped body'}."
+        )
+    return await run_in_threadpool(_accepted, services, name)
+
+
+@router.get("", response_model=ModelPage, summary="All models")
+def list_all_models(
+    *,
+    request: Request,
+    services: ServicesOf,
+    wanted: Annotated[ModelFilter, Depends(model_filter)],
+    sort: Annotated[SortKey, Query(description="A minus sign: the largest first.")] = "name",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    image_set: ImageSetParameter = None,
+    protocol: ProtocolParameter = None,
+) -> Response:
+    """Models with their state, accuracy and progress; deleted ones are not listed."""
+    chosen = _select(services, image_set, protocol)
+    found = list_models(services.watch.view().zoo, wanted, lambda task_id: _of_task(services, chosen, task_id))
+    value = SORT_KEYS[sort.removeprefix("-")]
+    page, position = page_of(
+        found,
+        lambda each: [value(each), each.model.name],
+        cursor=cursor,
+        limit=limit,
+        descending=sort.startswith("-"),
+    )
+    answer = ModelPage(
+        items=[ModelSummary.of(each) for each in page],
+        next=next_url(request, position) if position else None,
+        total=len(found),
+    )
+    return make_body(answer.model_dump_json().encode()).respond(request)
+
+
+@router.get("/{model}", response_model=ModelDetail, summary="One model")
+def get_model(
+    model: Reference,
+    request: Request,
+    services: ServicesOf,
+    image_set: ImageSetParameter = None,
+    protocol: ProtocolParameter = None,
+) -> Response:
+    """State and progress, components, accuracies, self-fooling, noise rate, and what to mind."""
+    answer = _detail(services, model, image_set, protocol)
+    return make_body(answer.model_dump_json().encode()).respond(request)
+
+
+@router.get(
+    "/{model}/checkpoint",
+    response_class=FileResponse,
+    summary="The weights, as safetensors",
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> Response:
+    """The weights as they are measured; ranges are supported."""
+    found = _find(services, model)
+    with services.sessions.begin() as session:
+        sha256 = checkpoint_of(session, found)
+    if sha256 is None:
+        raise NotReadyError(f"the weights of {found.name} are not fetched yet: GET /models/{found.name} tells when.")
+    entity_tag = f'"{found.network.digest if found.network else sha256.hex()}"'
+    if matches(request, entity_tag):
+        return Response(status_code=304, headers={"ETag": entity_tag})
+    return FileResponse(
+        services.store.open_local(sha256),
+        media_type="application/octet-stream",
+        filename=f"{found.name}.safetensors",
+        headers={"ETag": entity_tag},
+    )
+
+
+@router.delete("/{model}", status_code=204, summary="Delete a model")
+def remove_model(model: Reference, services: ServicesOf) -> None:
+    """Free its names at once and take it out of every answer; what was measured stays until it is collected."""
+    with services.writing() as session:
+        delete_model(session, model)
+
+
+@router.post("/{model}/retry", status_code=202, response_model=ModelDetail, summary="Try a failed model again")
+def retry_failed_model(model: Reference, services: ServicesOf) -> Response:
+    """Prepare it again and measure what is missing, when the cause of the failure is gone."""
+    with services.writing() as session:
+        name = retry_model(session, model)
+    return _accepted(services, name)
+
+
+def _register_pretrained(services: Services, text: bytes) -> str:
+    declaration = parse_metadata(ModelDeclaration, text)
+    with services.writing() as session:
+        return register_model(session, declaration, checkpoint=None)
+
+
+def _register_upload(services: Services, metadata: bytes, file: Path) -> str:
+    declaration = parse_metadata(ModelDeclaration, metadata)
+    check_tensors(file)
+    artifact = services.store.put_file(file, "checkpoint", services.sessions)
+    with services.writing() as session:
+        return register_model(session, declaration, checkpoint=artifact)
+
+
+def _accepted(services: Services, name: str) -> Response:
+    answer = _detail(services, name, None, None)
+    headers = {"Location": f"/models/{name}", "Retry-After": RETRY_SECONDS}
+    return Response(answer.model_dump_json(), status_code=202, media_type="application/json", headers=headers)
+
+
+def _select(services: Services, image_set: str | None, protocol: str | None) -> Snapshot | None:
+    """The comparison asked for; None when none is asked for and there is none."""
+    try:
+        return services.watch.select(image_set, protocol)
+    except NotFoundError:
+        if image_set is None and protocol is None:
+            return None
+        raise
+
+
+def _find(services: Services, reference: str) -> Model:
+    try:
+        return services.watch.view().zoo.find(reference)
+    except NotFoundError:
+        return services.watch.refresh().zoo.find(reference)
+
+
+def _detail(services: Services, reference: str, image_set: str | None, protocol: str | None) -> ModelDetail:
+    model = _find(services, reference)
+    snapshot = _of_task(services, _select(services, image_set, protocol), model.task_id)
+    with services.sessions.begin() as session:
+        return ModelDetail.of_detail(describe(session, services.watch.view().zoo, model, snapshot))
+
+
+def _of_task(services: Services, snapshot: Snapshot | None, task_id: int) -> Snapshot | None:
+    """The snapshot, or one of the task where it measures another."""
+    if snapshot is not None and snapshot.comparison.task_id == task_id:
+        return snapshot
+    return services.watch.select_for_task(task_id)

@@ -1,0 +1,40 @@
+"""/protocols: how images are attacked."""
+
+from fastapi import APIRouter, Request, Response
+
+from api.cache import make_body
+from api.paging import Cursor, Limit, decode_cursor, next_url
+from api.schemas.base import Problem
+from api.schemas.measuring import Protocol, ProtocolPage
+from api.services import ReadSession, ServicesOf
+from registry.declarations import ProtocolDeclaration
+from registry.protocols import create_protocol
+from registry.reads.measuring import list_protocols
+
+router = APIRouter(prefix="/protocols", tags=["measuring"])
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Protocol,
+    summary="Add a protocol",
+    responses={status: {"model": Problem} for status in (409, 422)},
+)
+def add_protocol(declaration: ProtocolDeclaration, services: ServicesOf) -> Response:
+    """An attack with its parameters; what is left out is as in `pgd`. The same again is harmless."""
+    with services.writing() as session:
+        answer = Protocol.of(create_protocol(session, declaration))
+    return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
+
+
+@router.get("", response_model=ProtocolPage, summary="All protocols")
+def list_all_protocols(request: Request, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    """Protocols, in the order they came."""
+    found, total = list_protocols(session, after=decode_cursor(cursor, int) or 0, limit=limit)
+    answer = ProtocolPage(
+        items=[Protocol.of(row) for row in found[:limit]],
+        next=next_url(request, found[limit - 1].id) if len(found) > limit else None,
+        total=total,
+    )
+    return make_body(answer.model_dump_json().encode()).respond(request)

@@ -1,0 +1,32 @@
+"""GET /similar/<model>."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from api.paging import MAX_LIMIT, Cursor, decode_cursor, next_url
+from api.reads import ReadsOf
+from api.schemas.pairs import Similar
+from registry.reads.similar import Order, read_similar
+from registry.reads.snapshot import Snapshot
+
+router = APIRouter(tags=["similarity"])
+Reference = Annotated[str, Path(description="A model's name, alias, or `@<network digest>`.", examples=["resnet-a"])]
+
+
+@router.get("/similar/{model}", response_model=Similar, summary="The models nearest to one, or farthest from it")
+async def list_similar(
+    model: Reference,
+    reads: ReadsOf,
+    k: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many.")] = 10,
+    order: Order = Order.NEAREST,
+    cursor: Cursor = None,
+) -> Response:
+    """The k neighbours, each with its interval, how it was obtained, and what is still to be measured."""
+    start = decode_cursor(cursor, int) or 0
+
+    def read(snapshot: Snapshot) -> Similar:
+        found = read_similar(snapshot, model, order=order, k=k, start=max(0, start))
+        return Similar.of(found, next_url(reads.request, start + k) if found.more else None)
+
+    return await reads.answer(read)

@@ -1,0 +1,55 @@
+"""Clusters as the API shows them."""
+
+from typing import Literal, Self
+
+from pydantic import Field
+
+from api.schemas.base import Answer
+from registry.reads.clusters import Clusters as ClustersRead
+from registry.reads.snapshot import Snapshot
+
+
+class Cluster(Answer):
+    """Models that adversarial images fool together."""
+
+    cluster: int
+    models: list[str]
+    keywords: list[str] = Field(description="Components that set it apart, by TF-IDF.")
+
+
+class Clusters(Answer):
+    """Spectral clusters of all models of a comparison."""
+
+    comparison: str
+    version: int = Field(description="The version that they were computed from.")
+    stale: bool = Field(description="Newer ones are being computed: ask again.")
+    k: int
+    suggested_k: int | None = Field(description="The k with the best silhouette; null when k was given.")
+    stability: float | None = Field(description="Mean adjusted Rand index between repetitions: 1 is the same always.")
+    silhouette: float | None
+    items: list[Cluster]
+    missing: int
+    left_out: list[str] = Field(description="Models that are in no cluster: not prepared yet, failed, or newer.")
+
+    @classmethod
+    def of(cls, read: ClustersRead, snapshot: Snapshot, *, version: int) -> Self:
+        """The clusters as they are shown; version is that of the result."""
+        return cls(
+            comparison=snapshot.comparison.name,
+            version=version,
+            stale=version < snapshot.comparison.version,
+            k=read.k,
+            suggested_k=read.k if read.suggested else None,
+            stability=read.stability,
+            silhouette=read.silhouette,
+            items=[Cluster.model_validate(each) for each in read.items],
+            missing=0,
+            left_out=list(read.left_out),
+        )
+
+
+class Pending(Answer):
+    """A light job computes the answer: ask again after Retry-After seconds."""
+
+    status: Literal["pending"]
+    detail: str

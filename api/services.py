@@ -1,0 +1,80 @@
+"""What one api process holds, and how routes get at it."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from api.cache import AnswerCache
+from registry.artifacts import ArtifactStore
+from registry.bell import Bell
+from registry.database import Sessions, make_engine, make_sessions, transaction
+from registry.errors import UnavailableError
+from registry.reads.watch import Watch
+from registry.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything that lives as long as the process."""
+
+    settings: Settings
+    engine: Engine
+    sessions: Sessions
+    bell: Bell
+    store: ArtifactStore
+    watch: Watch
+    cache: AnswerCache
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that is committed, announced, and seen by this process's reads, when the block ends."""
+        with transaction(self.sessions, self.bell.ring) as session:
+            yield session
+        try:
+            self.watch.refresh()
+        except UnavailableError:
+            _log.warning("the view could not be refreshed after a write; the watch goes on trying")
+
+    def close(self) -> None:
+        """End threads and connections."""
+        self.watch.stop()
+        self.bell.close()
+        self.engine.dispose()
+
+
+def make_services(settings: Settings) -> Services:
+    """Connect to nothing yet: the database and the broker may be down when the process starts."""
+    engine = make_engine(settings.database_url, pool_size=10, application="sat-api")
+    return Services(
+        settings=settings,
+        engine=engine,
+        sessions=make_sessions(engine),
+        bell=Bell(settings.redis_url),
+        store=ArtifactStore(settings.artifacts, settings.cache),
+        watch=Watch(engine),
+        cache=AnswerCache(),
+    )
+
+
+def get_services(request: Request) -> Services:
+    """The process's services."""
+    services: Services = request.app.state.services
+    return services
+
+
+def get_session(services: Annotated[Services, Depends(get_services)]) -> Iterator[Session]:
+    """A session for reading; it ends before the answer goes out."""
+    with services.sessions.begin() as session:
+        yield session
+
+
+ServicesOf = Annotated[Services, Depends(get_services)]
+ReadSession = Annotated[Session, Depends(get_session, scope="function")]

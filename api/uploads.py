@@ -1,0 +1,202 @@
+"""Uploads: multipart forms read piece by piece, the file straight to disk, never whole in memory."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from api.problems import invalid
+from registry.errors import InvalidError, TooLargeError, UnsupportedError
+from sat_engine.errors import CheckpointError
+from sat_engine.io.tensors import read_header
+
+Declared = TypeVar("Declared", bound=BaseModel)
+METADATA = "metadata"
+MAX_METADATA_BYTES = 4 * 2**20
+# boundaries, part headers and metadata beside the file
+OVERHEAD_BYTES = MAX_METADATA_BYTES + 64 * 2**10
+MAX_HEADER_BYTES = 8 * 2**10
+WRITE_BYTES = 2**20
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+CONVERT = (
+    "this looks like a PyTorch .pth file (a pickle), which can run code when it is loaded. Convert it: "
+    "`safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')`, and send that."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form's metadata, as it was sent, and its file on disk."""
+
+    metadata: bytes
+    file: Path
+
+
+@asynccontextmanager
+async def receive_upload(request: Request, *, name: str, folder: Path, limit: int) -> AsyncIterator[Upload]:
+    """Read the form's `metadata` and the file field `name`; the file is removed at the end.
+
+    Raises UnsupportedError for other bodies, TooLargeError beyond `limit` bytes without reading the rest, and
+    InvalidError for a form that is cut short or lacks a field.
+    """
+    boundary = _boundary(request, name)
+    if int(request.headers.get("content-length", 0)) > limit + OVERHEAD_BYTES:
+        raise _too_large(limit)
+    with _temporary(folder) as (path, file):
+        form = _Form(name, file, limit)
+        parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # its own dict type, by key
+        try:
+            async for chunk in request.stream():
+                parser.write(chunk)
+                if len(form.unwritten) >= WRITE_BYTES:
+                    await run_in_threadpool(form.write)
+        except MultipartParseError as error:
+            raise InvalidError("the body is no valid multipart form: let your HTTP client build it.") from error
+        await run_in_threadpool(form.write)
+        yield Upload(form.checked_metadata(), path)
+
+
+def parse_metadata(kind: type[Declared], text: bytes) -> Declared:
+    """The declaration in the text; InvalidError lists what is wrong with it."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False)
+        if errors[0]["type"] == "json_invalid":
+            raise InvalidError(f"`{METADATA}` is no valid JSON: {errors[0]['msg']}.") from error
+        raise invalid(f"`{METADATA}`", errors) from error
+
+
+def check_tensors(path: Path) -> None:
+    """InvalidError with the reason, unless the file is a whole safetensors file that holds tensors."""
+    try:
+        tensors = read_header(path)
+    except CheckpointError as error:
+        with path.open("rb") as file:
+            start = file.read(4)
+        raise InvalidError(CONVERT if start.startswith(_PICKLES) else f"{error}.") from error
+    if not tensors:
+        raise InvalidError("the safetensors file holds no tensor: save the model's state_dict() into it.")
+
+
+def _boundary(request: Request, name: str) -> bytes:
+    content_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if content_type != b"multipart/form-data":
+        raise UnsupportedError(
+            f"send a multipart form with the fields `{METADATA}` (JSON) and `{name}` (a .safetensors file), not "
+            f"{content_type.decode(errors='replace') or 'an untyped body'}: curl does it with -F."
+        )
+    if not options.get(b"boundary"):
+        raise InvalidError("the multipart content type lacks its boundary: let your HTTP client build it.")
+    return options[b"boundary"]
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
+    path = Path(name)
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@dataclass
+class _Form:
+    """Follows the parser through the parts of a form."""
+
+    name: str
+    file: BinaryIO
+    limit: int
+    unwritten: bytearray = field(default_factory=bytearray)
+    metadata: bytearray = field(default_factory=bytearray)
+    seen: set[str] = field(default_factory=set)
+    complete: bool = False
+    _part: str = ""
+    _size: int = 0
+    _header: tuple[bytearray, bytearray] = field(default_factory=lambda: (bytearray(), bytearray()))
+
+    def callbacks(self) -> dict[str, object]:
+        """What the parser calls."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda text, start, end: self._extend(0, text[start:end]),
+            "on_header_value": lambda text, start, end: self._extend(1, text[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._start_part,
+            "on_part_data": self._take,
+            "on_end": self._end,
+        }
+
+    def write(self) -> None:
+        """Move what came to the disk."""
+        view = memoryview(self.unwritten)
+        while view:
+            view = view[self.file.write(view) :]
+        view.release()
+        self.unwritten = bytearray()
+
+    def checked_metadata(self) -> bytes:
+        """The metadata; InvalidError when the form is cut short or a field is missing."""
+        if not self.complete:
+            raise InvalidError("the upload ended before its form did: it is truncated. Send it again, whole.")
+        if METADATA not in self.seen:
+            raise InvalidError(f"the form field `{METADATA}` is missing: send it as JSON text.")
+        if self.name not in self.seen or self._size == 0:
+            raise InvalidError(f"send the {self.name} in the form field `{self.name}`: a .safetensors file.")
+        return bytes(self.metadata)
+
+    def _begin(self) -> None:
+        self._part = ""
+        self._header = (bytearray(), bytearray())
+
+    def _extend(self, which: int, text: bytes) -> None:
+        self._header[which].extend(text)
+        if len(self._header[which]) > MAX_HEADER_BYTES:
+            raise InvalidError("a header of the form is too long: let your HTTP client build it.")
+
+    def _end_header(self) -> None:
+        header, value = self._header
+        if header.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(value))
+            self._part = options.get(b"name", b"").decode(errors="replace")
+        self._header = (bytearray(), bytearray())
+
+    def _start_part(self) -> None:
+        if self._part not in {METADATA, self.name}:
+            raise InvalidError(
+                f"there is no form field {self._part[:80]!r}: send `{METADATA}` (JSON) and `{self.name}` (a file)."
+            )
+        if self._part in self.seen:
+            raise InvalidError(f"the form field `{self._part}` is there twice: send it once.")
+        self.seen.add(self._part)
+
+    def _take(self, text: bytes, start: int, end: int) -> None:
+        if self._part == METADATA:
+            if len(self.metadata) + end - start > MAX_METADATA_BYTES:
+                raise TooLargeError(f"`{METADATA}` has more than {MAX_METADATA_BYTES} bytes.")
+            self.metadata += text[start:end]
+            return
+        self._size += end - start
+        if self._size > self.limit:
+            raise _too_large(self.limit)
+        self.unwritten += text[start:end]
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"the file is larger than the {limit} bytes that this server takes: its operator sets SAT_MAX_UPLOAD_BYTES."
+    )

@@ -1,0 +1,133 @@
+"""Models one by one: how far they are, what they are, and what to mind about them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.naming import own_name
+from registry.reads.progress import Progress, read_progress
+from registry.reads.snapshot import Snapshot
+from registry.reads.solo import UNMEASURED, Share, Solo
+from registry.reads.zoo import Model, Network, Task, Zoo
+from registry.tables import ModelRow
+
+LOW_SELF_FOOLING = 0.95
+HIGH_NOISE = 0.10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSummary:
+    """A model with what is measured of it in one comparison of its task."""
+
+    model: Model
+    solo: Solo
+    progress: Progress
+
+    @property
+    def network(self) -> Network | None:
+        """The model's network, once it is prepared."""
+        return self.model.network
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelDetail:
+    """A summary with what only its own page shows."""
+
+    summary: ModelSummary
+    task: Task
+    description: str
+    license: str | None
+    owner: str
+    supersedes: str | None
+    numeric_path: str | None
+    self_fooling: Share | None
+    noise: Share | None
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFilter:
+    """Which models are listed; None lets everything pass. q: a part of the name, an alias, or the architecture."""
+
+    state: str | None = None
+    tag: str | None = None
+    family: str | None = None
+    base: str | None = None
+    architecture: str | None = None
+    q: str | None = None
+
+
+# what a list of models can be sorted by; None sorts last
+SORT_KEYS: Mapping[str, Callable[[ModelSummary], Any]] = {
+    "name": lambda each: each.model.name,
+    "created_at": lambda each: each.model.created_at.isoformat(),
+    "accuracy": lambda each: each.solo.accuracy.rate if each.solo.accuracy else None,
+    "parameters": lambda each: each.network.parameters if each.network else None,
+    "gmacs": lambda each: each.network.macs if each.network else None,
+}
+
+
+def summarise(model: Model, snapshot: Snapshot | None) -> ModelSummary:
+    """The model with its progress; snapshot is of a comparison of its task, None where there is none."""
+    solo = snapshot.solo(model) if snapshot else UNMEASURED
+    return ModelSummary(model=model, solo=solo, progress=read_progress(snapshot, model))
+
+
+def list_models(zoo: Zoo, wanted: ModelFilter, snapshot_of: Callable[[int], Snapshot | None]) -> list[ModelSummary]:
+    """The models that pass the filter, by name; snapshot_of gives the comparison to show for a task."""
+    models = [model for model in zoo.models if _passes(model, wanted)]
+    snapshots = {task_id: snapshot_of(task_id) for task_id in {model.task_id for model in models}}
+    return [summarise(model, snapshots[model.task_id]) for model in models]
+
+
+def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None) -> ModelDetail:
+    """Everything about one model; snapshot as in `summarise`."""
+    summary = summarise(model, snapshot)
+    row = session.get_one(ModelRow, model.id)
+    attack = summary.solo.attack
+    self_fooling = Share(attack.n_fooled, attack.attacked) if attack else None
+    noise = Share(attack.n_noise_fooled, attack.attacked) if attack else None
+    return ModelDetail(
+        summary=summary,
+        task=zoo.tasks[model.task_id],
+        description=row.description,
+        license=row.license,
+        owner=row.owner,
+        supersedes=own_name(session, row.supersedes) if row.supersedes else None,
+        numeric_path=summary.solo.numeric_path,
+        self_fooling=self_fooling,
+        noise=noise,
+        flags=tuple(_flags(self_fooling, noise)),
+    )
+
+
+def checkpoint_of(session: Session, model: Model) -> bytes | None:
+    """The sha256 of the weights as safetensors: the prepared ones, else the file as it was uploaded, else None."""
+    if model.network is not None:
+        return bytes.fromhex(model.network.weights)
+    return session.scalars(select(ModelRow.checkpoint).where(ModelRow.id == model.id)).one()
+
+
+def _flags(self_fooling: Share | None, noise: Share | None) -> list[str]:
+    flags = []
+    if self_fooling and self_fooling.rate < LOW_SELF_FOOLING:
+        flags.append("self-fooling below 95 %: its scores understate similarity")
+    if noise and noise.rate > HIGH_NOISE:
+        flags.append("noise rate above 10 %: part of what fools it is not the attack")
+    return flags
+
+
+def _passes(model: Model, wanted: ModelFilter) -> bool:
+    network = model.network
+    text = " ".join((model.name, *model.aliases, model.architecture)).casefold()
+    return (
+        wanted.state in {None, model.state}
+        and (wanted.tag is None or wanted.tag in model.tags)
+        and wanted.family in {None, network.family if network else None}
+        and wanted.base in {None, network.base if network else None}
+        and wanted.architecture in {None, model.architecture}
+        and (wanted.q is None or wanted.q.casefold() in text)
+    )
