@@ -46,6 +46,15 @@ def test_only_correct_images_are_attacked_and_stay_in_the_ball(name: str, result
     assert result.fooled.sum() > 0.9 * trained.correct.sum()
 
 
+def test_bytes_are_rounded_and_never_truncated(results: Any, zoo: Any, digits: Any) -> None:
+    # steps of 10 levels in a ball of 40: a pixel that no edge of 0 … 255 can stop moves by a multiple of 10
+    for name, result in results.items():
+        clean = resize(digits.images, zoo[name].spec.input_side)[result.positions].astype(int)
+        free = (clean >= 40) & (clean <= 215)
+        assert free.sum() > 1000
+        assert not ((result.images - clean)[free] % 10).any()
+
+
 def test_an_epsilon_between_two_levels_stays_below_it(zoo: Any, digits: Any) -> None:
     # 255 · 0.0299 = 7.62: rounding alone would store a perturbation of 8 levels
     protocol = Protocol(attack="pgd", epsilon=Fraction("0.0299"), step_size=Fraction("0.01"), steps=4)
