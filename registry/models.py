@@ -18,6 +18,7 @@ from registry.tables import JobKind, ModelRow, ModelState, NameRow, Source, Task
 from registry.tasks import class_map, default_task, find_task_for, get_task
 from registry.versions import raise_all_versions
 from sat_engine import catalogue
+from sat_engine.catalogue import CatalogueEntry
 from sat_engine.errors import ArchitectureError
 
 # The fields that decide which network a declaration means; the rest describes it.
@@ -143,7 +144,12 @@ def _resolve_input(declaration: ModelDeclaration) -> ModelDeclaration:
         entry = catalogue.find(declaration.architecture)
     except ArchitectureError as error:
         raise InvalidError(str(error)) from error
-    if declaration.pretrained is not None or declaration.input is not None:
+    if declaration.pretrained is not None:
+        _require_tag(entry, declaration.pretrained)
+        if declaration.model_args:
+            raise InvalidError("pretrained weights bring their own build arguments: leave `model_args` out.")
+        return declaration
+    if declaration.input is not None:
         return declaration
     if entry.mean is None or entry.std is None or entry.input_side is None:
         raise InvalidError(
@@ -161,6 +167,12 @@ def _resolve_input(declaration: ModelDeclaration) -> ModelDeclaration:
             )
         }
     )
+
+
+def _require_tag(entry: CatalogueEntry, tag: str) -> None:
+    if tag not in entry.pretrained_tags:
+        tags = ", ".join(entry.pretrained_tags) or "none: upload a checkpoint instead"
+        raise InvalidError(f"{entry.name} has no pretrained weights {tag!r}. Its tags: {tags}.")
 
 
 def _task_and_map(session: Session, declaration: ModelDeclaration) -> tuple[TaskRow, list[int]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from sat_engine.components import read_anatomy
-from sat_engine.io.pretrained import fetch
 from torch import Tensor
 
 from registry.artifacts import write_artifact
@@ -15,6 +14,7 @@ from registry.errors import InvalidError
 from registry.jobs import finish
 from registry.networks import PreparedNetwork, record_prepared
 from registry.tables import ModelRow, Source, TaskRow
+from sat_engine.io.pretrained import fetch
 from sat_engine.io.weights import read_weights, write_weights
 from sat_engine.networks import build, count_outputs, fit_tensors, network_digest, weights_digest
 from sat_engine.spec import NetworkSpec
@@ -36,7 +36,7 @@ def run(context: Context, lease: Lease) -> None:
     with context.sessions.begin() as session:
         model = session.get_one(ModelRow, lease.claim.model_id)
         task = session.get_one(TaskRow, model.task_id)
-    declared = _fetch(model, task) if model.source is Source.PRETRAINED else _read(context, model)
+    declared = _fetch(model) if model.source is Source.PRETRAINED else _read(context, model)
     lease.check(0.3)
     prepared = _prepare(context, declared, task, _outputs_named(model, task))
     lease.check(0.9)
@@ -56,18 +56,13 @@ def _read(context: Context, model: ModelRow) -> _Declared:
     )
 
 
-def _fetch(model: ModelRow, task: TaskRow) -> _Declared:
+def _fetch(model: ModelRow) -> _Declared:
     declaration = model.declaration
     found = fetch(declaration["architecture"], declaration["pretrained"])
     fed = declaration["input"] or {}
-    if found.classes != _outputs_named(model, task):
-        raise InvalidError(
-            f"the pretrained head has {found.classes} outputs, but {_outputs_named(model, task)} classes were named: "
-            "send `classes` with the name of every output."
-        )
     return _Declared(
         spec=_spec(
-            declaration,
+            declaration | {"model_args": dict(found.model_args)},
             fed.get("size", found.input_side),
             fed.get("channels", found.channels),
             fed.get("mean", found.mean),
