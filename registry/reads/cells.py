@@ -87,9 +87,9 @@ def read_cells(
         query = query.where(
             or_(PairRow.version > known_version, PairRow.a_id.in_(newcomers), PairRow.b_id.in_(newcomers))
         )
-    rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query)
-    for partition in rows.partitions():
-        _set_pairs(cells, np.array([tuple(row) for row in partition]), noise)
+    with connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        for partition in rows.partitions():
+            _set_pairs(cells, np.array([tuple(row) for row in partition]), noise)
     return cells
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Integer, Select, func, select
+from sqlalchemy import Connection, Integer, Row, Select, func, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import column, literal
 
@@ -60,7 +60,7 @@ class NoiseTest:
         noise = np.array([each.n_noise_fooled for each in attacked], dtype=np.int64)
         verdict = np.full(len(sources), MISSING, dtype=np.int8)
         open_ = (fooled >= 0) & (np.array([each.rungs for each in attacked]) >= rungs)
-        sure = open_ & certainly_above(fooled, noise, n)
+        sure = open_ & certainly_above(np.maximum(fooled, 0), noise, n)
         verdict[sure] = 1
         unsure = np.flatnonzero(open_ & ~sure)
         if len(unsure):
@@ -69,24 +69,24 @@ class NoiseTest:
 
     def _read(self, sources: Ids, targets: Ids, rungs: Counts) -> NDArray[np.bool_]:
         where = {pair: index for index, pair in enumerate(zip(sources.tolist(), targets.tolist(), strict=True))}
-        only_transfer, only_noise, n = np.zeros((3, len(sources)), dtype=np.int64)
-        rows = self.connection.execution_options(yield_per=ROWS_AT_ONCE).execute(
-            _transfers(self.comparison_id, sources, targets)
-        )
-        for partition in rows.partitions():
-            for rung in (0, 1):
-                cells = [row for row in partition if row.rung == rung < rungs[where[row.source_id, row.target_id]]]
-                if not cells:
-                    continue
-                index = [where[row.source_id, row.target_id] for row in cells]
-                fooled = _stack([row.fooled for row in cells])
-                common = _stack([self.bits[row.source_id].correct[rung] for row in cells])
-                common = common & _stack([self.bits[row.target_id].correct[rung] for row in cells])
-                noise = common & _stack([self.bits[row.target_id].noise[rung] for row in cells])
-                only_transfer[index] += _count(fooled & ~noise)
-                only_noise[index] += _count(noise & ~fooled)
-                n[index] += _count(common)
-        return rises_above_noise(only_transfer, only_noise, n)
+        # rows: fooled by the transfer alone, by noise alone, images
+        counts = np.zeros((3, len(sources)), dtype=np.int64)
+        query = _transfers(self.comparison_id, sources, targets)
+        with self.connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+            for partition in rows.partitions():
+                for rung in (0, 1):
+                    cells = [row for row in partition if row.rung == rung < rungs[where[row.source_id, row.target_id]]]
+                    if cells:
+                        counts[:, [where[row.source_id, row.target_id] for row in cells]] += self._count(cells, rung)
+        return rises_above_noise(*counts)
+
+    def _count(self, cells: list[Row[int, int, int, bytes]], rung: int) -> NDArray[np.int64]:
+        """Counts (3, k) of cells of one rung: fooled by the transfer alone, by noise alone, common images."""
+        fooled = _stack([row.fooled for row in cells])
+        common = _stack([self.bits[row.source_id].correct[rung] for row in cells])
+        common = common & _stack([self.bits[row.target_id].correct[rung] for row in cells])
+        noise = common & _stack([self.bits[row.target_id].noise[rung] for row in cells])
+        return np.stack([_ones(fooled & ~noise), _ones(noise & ~fooled), _ones(common)])
 
 
 def _transfers(comparison_id: int, sources: Ids, targets: Ids) -> Select[int, int, int, bytes]:
@@ -107,6 +107,6 @@ def _stack(packed: list[bytes]) -> Packed:
     return np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), -1)
 
 
-def _count(packed: Packed) -> NDArray[np.int64]:
+def _ones(packed: Packed) -> NDArray[np.int64]:
     counts: NDArray[np.int64] = np.bitwise_count(packed).sum(axis=1, dtype=np.int64)
     return counts

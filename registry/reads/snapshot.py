@@ -80,6 +80,8 @@ def read_view(connection: Connection, wanted: frozenset[int], previous: View | N
     Only what changed since `previous` is read. wanted: comparisons to hold besides the default one.
     """
     comparisons = read_comparisons(connection)
+    if previous and _went_back(previous.zoo, comparisons):
+        previous = None  # the database was restored from a backup: ids may mean other things now
     if previous and comparisons and comparisons == previous.zoo.comparisons and wanted <= previous.snapshots.keys():
         # without a comparison there is no version that would tell of a change
         return previous
@@ -94,10 +96,13 @@ def read_view(connection: Connection, wanted: frozenset[int], previous: View | N
     )
 
 
+def _went_back(known: Zoo, comparisons: tuple[Comparison, ...]) -> bool:
+    versions = {each.id: each.version for each in comparisons}
+    return any(versions.get(each.id, -1) < each.version for each in known.comparisons)
+
+
 def _read_snapshot(connection: Connection, zoo: Zoo, comparison: Comparison, view: View | None) -> Snapshot:
     previous = view.snapshots.get(comparison.id) if view else None
-    if previous and previous.comparison.version > comparison.version:
-        previous = None  # the database was restored from a backup
     if previous and previous.comparison == comparison:
         return previous
     members = tuple(model for model in zoo.models if model.measured and model.task_id == comparison.task_id)

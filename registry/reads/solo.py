@@ -96,7 +96,8 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
         so_far = accuracies[row.network_id].get(row.part, Share(0, 0))
         accuracies[row.network_id][row.part] = Share(so_far.count + row.n_correct, so_far.n + row.n)
         evaluated[row.network_id] += row.part is Part.ATTACK
-        recorded[row.network_id, row.part, row.rung] = row.recorded_at
+        if row.part is not Part.REPORT:  # its bits are never looked at here
+            recorded[row.network_id, row.part, row.rung] = row.recorded_at
         paths[row.network_id] = row.numeric_path
     attacks = _read_attacks(connection, comparison, networks, recorded)
     bits = _read_bits(connection, comparison, recorded, known)
@@ -148,7 +149,7 @@ def _read_bits(
     connection: Connection, comparison: Comparison, recorded: Mapping[_Key, datetime], known: SoloMeasures
 ) -> dict[_Key, bytes]:
     bits = {key: known._bits[key] for key, moment in recorded.items() if known._recorded.get(key) == moment}  # noqa: SLF001  this module's own
-    unknown = [key for key in recorded if key not in bits and key[1] != Part.REPORT]
+    unknown = [key for key in recorded if key not in bits]
     attacked = [(network, rung) for network, part, rung in unknown if part == "noise"]
     evaluated = [key for key in unknown if key[1] != "noise"]
     evaluations = select(EvaluationRow.network_id, EvaluationRow.part, EvaluationRow.rung, EvaluationRow.correct).where(
