@@ -137,7 +137,7 @@ def test_the_same_name_with_other_content_is_refused(sat: Sat, imported: str, we
 
 
 def test_a_misspelt_name_is_told_its_near_matches(sat: Sat, imported: str, weights: Path) -> None:
-    register(sat, imported, weights, "net-c")
+    assert register(sat, imported, weights, "net-c").code == 0
     ended = sat("similar", "net-cc", "--url", imported)
     assert ended.code == 1
     assert "net-c" in ended.err
@@ -153,7 +153,8 @@ def test_a_file_that_is_no_checkpoint_is_refused(sat: Sat, imported: str, tmp_pa
 
 def test_what_is_not_measured_says_so(sat: Sat, imported: str, weights: Path, tmp_path: Path) -> None:
     for name in ("net-d", "net-e"):
-        register(sat, imported, weights, name, "--arg", f"global_pool={'avg' if name == 'net-d' else 'max'}")
+        pool = "avg" if name == "net-d" else "max"
+        assert register(sat, imported, weights, name, "--arg", f"global_pool={pool}").code == 0
     assert sat("similar", "net-d", "--url", imported).code == 0
     pair = sat("pair", "net-d", "net-e", "--url", imported)
     assert pair.code == 0
@@ -169,7 +170,7 @@ def test_what_is_not_measured_says_so(sat: Sat, imported: str, weights: Path, tm
 
 
 def test_waiting_work_is_shown(sat: Sat, imported: str, weights: Path) -> None:
-    register(sat, imported, weights, "net-f")
+    assert register(sat, imported, weights, "net-f").code == 0
     jobs = sat("jobs", "--kind", "prepare", "--url", imported)
     assert jobs.code == 0
     assert "prepare" in jobs.out
