@@ -1,5 +1,9 @@
 """When `sat watch` goes on, ends and complains; the registry is a script on a real socket."""
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -72,3 +76,24 @@ def test_a_terminal_gets_bars(loopback: Callable[..., Any], terminal: bool) -> N
     shown = console.export_text()
     assert ("━" in shown) == terminal
     assert ("6/6" if terminal else "6 of 6") in shown
+
+
+def test_ctrl_c_leaves_the_work_running_and_says_so(loopback: Callable[..., Any]) -> None:
+    progress = {"networks": 3, "cells": 6, "cells_measured": 2, "pairs": 3, "pairs_measured": 1}
+    everything = {  # what /comparisons, /jobs and /workers say, in one answer
+        "items": [{"name": "digits/pgd", "state": "measuring", "progress": progress, "alive": True}],
+        "next": None,
+        "counts": {"queued": {"transfers": 2}, "running": {}},
+        "estimate_seconds": None,
+    }
+    server = loopback(json_answer(200, everything))
+    command = [sys.executable, "-m", "client", "watch", "--url", server.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        deadline = time.monotonic() + 60
+        while len(server.asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        watching.send_signal(signal.SIGINT)
+        out, err = watching.communicate(timeout=60)
+    assert (watching.returncode, err) == (0, "")
+    assert "2 of 6 cells measured" in out
+    assert out.endswith("The work goes on without this command; `sat watch` shows it again.\n")
