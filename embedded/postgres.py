@@ -66,6 +66,7 @@ class Postgres:
         self.sockets = sockets
         self.say = say
         self.settings = _SETTINGS | {"unix_socket_directories": str(sockets)} | ({} if durable else _VOLATILE)
+        self.durable = durable
         self.namespaces = namespaces
 
     def url(self, database: str = DATABASE) -> str:
@@ -128,6 +129,7 @@ class Postgres:
         initdb = (
             *(str(tenancy.programs / "initdb"), "-D", str(staging), f"--username={USER}", "--auth=trust"),
             *("--encoding=UTF8", "--locale=C", "--set=log_timezone=UTC", "--set=timezone=UTC"),
+            *(() if self.durable else ("--no-sync",)),
         )
         status, output = finish(initdb, identity=tenancy.identity)
         if status != 0:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from embedded.programs import Programs
+from embedded.sockets import remove_socket_folder
 from embedded.supervisor import Stack
 
 HERE = Path(__file__).parent
@@ -67,6 +68,7 @@ def serve() -> Callable[..., AbstractContextManager[Serving]]:
             process.terminate()
             process.wait()
             process.stdout.close()
+            remove_socket_folder(home / "sockets")  # a killed stack leaves it to its successor
 
     return serving
 
