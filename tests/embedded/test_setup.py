@@ -33,10 +33,8 @@ version = "1"
 """
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
-    """A clone of a project that needs nothing, in a folder with a space in its name."""
-    clone = tmp_path / "a clone"
+def make_clone(clone: Path) -> Path:
+    """Make a clone of a project that needs nothing."""
     (clone / "requirements").mkdir(parents=True)
     shutil.copy(SCRIPT, clone / "requirements" / "setup.sh")
     (clone / "requirements" / "all.txt").write_text("")
@@ -71,28 +69,10 @@ def fake_python(folder: Path, script: str) -> str:
     return str(tools)
 
 
-def test_it_sets_up_once_and_again_when_something_changed_or_was_interrupted(clone: Path) -> None:
-    first = set_up(clone, sys.executable)
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "Set up." in first.stdout
-    kept = clone / ".venv" / "kept"
-    kept.write_text("")
-
-    assert set_up(clone, sys.executable).stdout == ""  # up to date: nothing is said or done
-
-    (clone / "pyproject.toml").write_text(PROJECT + "# changed\n")
-    changed = set_up(clone, sys.executable)
-    assert "have changed" in changed.stdout
-    assert kept.exists()  # brought up to date, not made anew
-
-    (clone / ".venv" / "stamp").unlink()  # as an interrupted set-up leaves it
-    interrupted = set_up(clone, sys.executable)
-    assert "Making .venv" in interrupted.stdout
-    assert not kept.exists()
-    assert set_up(clone, sys.executable).stdout == ""
-
-
-def test_leftovers_that_cannot_be_written_are_no_obstacle(clone: Path) -> None:
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone that was set up once, over leftovers that cannot be written, below a folder with a space in its name."""
+    clone = make_clone(tmp_path_factory.mktemp("set up") / "a clone")
     for name in (".venv", "sat_registry.egg-info"):
         inner = clone / name / "inner"
         inner.mkdir(parents=True)
@@ -101,17 +81,36 @@ def test_leftovers_that_cannot_be_written_are_no_obstacle(clone: Path) -> None:
         inner.parent.chmod(0o500)
     result = set_up(clone, sys.executable)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert (clone / ".venv" / "stamp").exists()
-    assert not (clone / "sat_registry.egg-info").exists()
+    assert "Set up." in result.stdout
+    return clone
 
 
-def test_a_dependency_that_cannot_be_installed_is_shown_and_nothing_counts_as_set_up(clone: Path) -> None:
-    (clone / "requirements" / "all.txt").write_text("./absent\n")
-    result = set_up(clone, sys.executable)
-    assert result.returncode == 1
-    assert "pip could not install the dependencies" in result.stderr
-    assert "absent" in result.stderr
-    assert not (clone / ".venv" / "stamp").exists()
+def test_nothing_is_said_or_done_when_it_is_up_to_date(ready: Path) -> None:
+    assert not (ready / "sat_registry.egg-info").exists()
+    stamped_at = (ready / ".venv" / "stamp").stat().st_mtime_ns
+    result = set_up(ready, sys.executable)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (ready / ".venv" / "stamp").stat().st_mtime_ns == stamped_at
+
+
+def test_a_change_brings_it_up_to_date_and_an_interruption_makes_it_anew(ready: Path) -> None:
+    kept = ready / ".venv" / "kept"
+    kept.write_text("")
+    (ready / "requirements" / "all.txt").write_text("./absent\n")
+    failed = set_up(ready, sys.executable)
+    assert "The dependencies have changed" in failed.stdout
+    assert kept.exists()  # not made anew
+    assert failed.returncode == 1
+    assert "pip could not install the dependencies" in failed.stderr
+    assert "absent" in failed.stderr
+    assert not (ready / ".venv" / "stamp").exists()  # half a set-up does not count
+
+    (ready / "requirements" / "all.txt").write_text("")
+    again = set_up(ready, sys.executable)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "Making .venv" in again.stdout
+    assert not kept.exists()
+    assert set_up(ready, sys.executable).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -121,15 +120,15 @@ def test_a_dependency_that_cannot_be_installed_is_shown_and_nothing_counts_as_se
         pytest.param('case "$2" in *ensurepip*) exit 1;; esac', "python3 has no venv module", id="without-venv"),
     ],
 )
-def test_a_machine_without_a_fitting_python_is_told_what_to_install(clone: Path, script: str, sentence: str) -> None:
-    result = set_up(clone, path=fake_python(clone.parent, script))
+def test_a_machine_without_a_fitting_python_is_told_what_to_install(tmp_path: Path, script: str, sentence: str) -> None:
+    result = set_up(make_clone(tmp_path / "clone"), path=fake_python(tmp_path, script))
     assert result.returncode == 1
     assert sentence in result.stderr
     assert "apt install python3" in result.stderr
 
 
-def test_a_python_asked_for_by_name_must_fit(clone: Path) -> None:
-    result = set_up(clone, "/bin/false")
+def test_a_python_asked_for_by_name_must_fit(tmp_path: Path) -> None:
+    result = set_up(make_clone(tmp_path / "clone"), "/bin/false")
     assert result.returncode == 1
     assert "PYTHON=/bin/false is not Python 3.11 or later" in result.stderr
 
