@@ -18,6 +18,7 @@ MEASURING = ("prepare", "evaluate", "attack", "transfers")  # kinds of jobs that
 POLL_SECONDS = 1.0
 # looks without any job before missing cells are taken as given up: between two jobs the queue may be empty
 PATIENCE = 3
+WORKERLESS_SECONDS = 30.0  # a worker that is being started takes a while to load torch
 LINE_SECONDS = 10.0  # between two lines where there is no terminal to draw bars on
 
 
@@ -52,7 +53,8 @@ class Look:
 
     def work(self) -> str:
         """Return what is queued and running, in words."""
-        return ", ".join(f"{number} {kind}" for kind, number in self.waiting.items()) or "nothing queued"
+        listed = ", ".join(f"{number} {kind}" for kind, number in self.waiting.items())
+        return f"jobs: {listed}" if listed else "no job left"
 
 
 def look(registry: "Registry", name: str | None = None) -> Look:
@@ -74,11 +76,19 @@ def look(registry: "Registry", name: str | None = None) -> Look:
 
 
 def watch(
-    registry: "Registry", console: Console, *, name: str | None = None, poll_seconds: float = POLL_SECONDS
+    registry: "Registry",
+    console: Console,
+    *,
+    name: str | None = None,
+    poll_seconds: float = POLL_SECONDS,
+    workerless_seconds: float = WORKERLESS_SECONDS,
 ) -> Look:
-    """Show progress until every cell is measured, or no job is left that could measure one; return the last look."""
+    """Show progress until every cell is measured, or no job is left that could measure one; return the last look.
+
+    Work that nobody has taken for workerless_seconds makes it look for a living worker, and say so if there is none.
+    """
     quiet = 0
-    warned = False
+    complain_at = time.monotonic() + workerless_seconds
     with _screen(console) as screen:
         while True:
             now = look(registry, name)
@@ -86,9 +96,12 @@ def watch(
             quiet = quiet + 1 if now.still else 0
             if now.complete or quiet >= PATIENCE:
                 return now
-            if not (warned or now.still or now.running) and not any(one["alive"] for one in registry.workers()):
-                warned = True
-                screen.say("No worker is alive: `sat serve` starts some, or `python -m worker` on any host.")
+            if now.still or now.running:
+                complain_at = time.monotonic() + workerless_seconds
+            elif time.monotonic() >= complain_at:
+                complain_at = time.monotonic() + max(workerless_seconds, WORKERLESS_SECONDS)
+                if not any(one["alive"] for one in registry.workers()):
+                    screen.say("No worker is alive: `sat serve` starts some, or `python -m worker` on any host.")
             time.sleep(poll_seconds)
 
 

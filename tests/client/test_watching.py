@@ -28,28 +28,27 @@ def workers(*, alive: bool) -> Any:
     return json_answer(200, {"items": [{"alive": alive}], "next": None, "total": 1})
 
 
-def watched(loopback: Callable[..., Any], *answers: Any) -> tuple[str, str, int]:
+def watched(loopback: Callable[..., Any], *answers: Any, workerless_seconds: float = 60) -> tuple[str, str, int]:
     """Return how the watching ended, what it showed, and how many requests it took."""
     server = loopback(*answers)
     console = Console(record=True, width=120, quiet=False)
     with Registry(server.url) as registry:
-        last = watch(registry, console, poll_seconds=0)
+        last = watch(registry, console, poll_seconds=0, workerless_seconds=workerless_seconds)
     return outcome(last, []), console.export_text(), len(server.asked)
 
 
 def test_it_ends_when_every_cell_is_there(loopback: Callable[..., Any]) -> None:
     busy = look(2, 6, transfers=2)
-    ended, shown, asked = watched(loopback, *busy, workers(alive=True), *busy, workers(alive=True), *look(6, 6))
+    ended, shown, asked = watched(loopback, *busy, *busy, *look(6, 6))
     assert ended == "All 6 cells are measured."
-    assert "2 of 6 cells measured; 2 transfers; about 3 s left" in shown
+    assert "2 of 6 cells measured; jobs: 2 transfers; about 3 s left" in shown
     assert "6 of 6" in shown
-    assert asked == 8
+    assert asked == 6
 
 
 def test_all_cells_are_not_the_end_while_work_waits(loopback: Callable[..., Any]) -> None:
     # a fourth model is being prepared: its cells are not counted yet
-    preparing = [*look(6, 6, prepare=1), workers(alive=True)]
-    ended, _, _ = watched(loopback, *preparing, *look(6, 12, attack=1), workers(alive=True), *look(12, 12))
+    ended, _, _ = watched(loopback, *look(6, 6, prepare=1), *look(6, 12, attack=1), *look(12, 12))
     assert ended == "All 12 cells are measured."
 
 
@@ -63,13 +62,16 @@ def test_missing_cells_without_work_are_given_up(loopback: Callable[..., Any]) -
 
 def test_work_without_a_living_worker_says_so_once(loopback: Callable[..., Any]) -> None:
     waiting = look(0, 6, evaluate=3)
-    _, shown, _ = watched(loopback, *waiting, workers(alive=False), *waiting, *waiting, *look(6, 6))
-    assert shown.count("No worker is alive") == 1
+    for alive in (True, False):
+        answers = [*waiting, workers(alive=alive), *waiting, *waiting, *look(6, 6)]
+        _, shown, asked = watched(loopback, *answers, workerless_seconds=0)
+        assert shown.count("No worker is alive") == (not alive)
+        assert asked == 9
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_terminal_gets_bars(loopback: Callable[..., Any], terminal: bool) -> None:  # noqa: FBT001 (parametrised)
-    server = loopback(*look(3, 6, transfers=1), workers(alive=True), *look(6, 6))
+    server = loopback(*look(3, 6, transfers=1), *look(6, 6))
     console = Console(record=True, width=120, force_terminal=terminal)
     with Registry(server.url) as registry:
         watch(registry, console, poll_seconds=0)
@@ -90,7 +92,7 @@ def test_ctrl_c_leaves_the_work_running_and_says_so(loopback: Callable[..., Any]
     command = [sys.executable, "-m", "client", "watch", "--url", server.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         deadline = time.monotonic() + 60
-        while len(server.asked) < 3 and time.monotonic() < deadline:
+        while len(server.asked) < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
         watching.send_signal(signal.SIGINT)
         out, err = watching.communicate(timeout=60)
