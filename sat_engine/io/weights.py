@@ -10,7 +10,7 @@ from sat_engine.io.tensors import read_header
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return a safetensors file's tensors, memory-mapped where the platform can; CheckpointError where it is unsound."""
+    """Return the tensors of a safetensors file; CheckpointError where it is unsound."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

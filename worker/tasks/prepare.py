@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sat_engine.components import read_anatomy
 from torch import Tensor
 
 from registry.artifacts import write_artifact
@@ -14,6 +13,7 @@ from registry.errors import InvalidError
 from registry.jobs import finish
 from registry.networks import PreparedNetwork, record_prepared
 from registry.tables import ModelRow, Source, TaskRow
+from sat_engine.components import read_anatomy
 from sat_engine.io.pretrained import fetch
 from sat_engine.io.weights import read_weights, write_weights
 from sat_engine.networks import build, count_outputs, fit_tensors, network_digest, weights_digest
