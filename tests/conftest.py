@@ -17,6 +17,8 @@ from embedded.valkey import Valkey
 from registry.__main__ import migrate
 from registry.database import Sessions, make_engine, make_sessions
 
+pytest_plugins = ["tests.hub"]
+
 
 @dataclass(frozen=True)
 class Servers:

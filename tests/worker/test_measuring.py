@@ -30,6 +30,7 @@ from registry.tables import (
 from sat_engine import bits, measure
 from sat_engine.io.weights import read_weights
 from sat_engine.networks import build
+from tests.hub import NAME, TAG
 from worker.loading import spec_of
 
 
@@ -248,3 +249,37 @@ def test_a_stopped_worker_gives_its_job_back_at_once(workshop, members):
         assert job.lease_until is None
     workshop.start_worker()
     workshop.wait(lambda: count(workshop, AttackRow) == 2)
+
+
+def test_pretrained_weights_are_fetched_and_measured(workshop, members, hub):
+    workshop.start_worker(HF_ENDPOINT=hub.address, HF_HOME=str(workshop.folder / "hub"))
+    workshop.register(members[0])
+    workshop.register_file(pretrained("fetched"), None)
+    workshop.wait(lambda: count(workshop, PairRow) == 1 and workshop.idle())
+    with workshop.sessions() as session:
+        network = session.scalars(select(NetworkRow).where(NetworkRow.architecture == NAME)).one()
+    assert (network.input_side, network.channels) == (64, 3)
+    np.testing.assert_allclose(network.mean, [0.1, 0.2, 0.3])
+    # whoever asks for the weights gets the hub's, although they were never uploaded
+    served = workshop.folder / "served.safetensors"
+    served.write_bytes(hub.files["model.safetensors"])
+    original, stored = load_file(served), load_file(workshop.store.open_local(network.weights))
+    assert original.keys() == stored.keys()
+    assert all((original[name] == stored[name]).all() for name in original)
+
+
+def test_weights_that_cannot_be_fetched_fail_with_that_reason(workshop, members):
+    workshop.start_worker(HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(workshop.folder / "hub"))
+    workshop.register_file(pretrained("away"), None)
+    workshop.register(members[0])
+    workshop.wait(lambda: workshop.idle() and count(workshop, AttackRow) == 2)
+    away, fine = workshop.models()
+    assert away.state is ModelState.FAILED
+    assert "http://127.0.0.1:9 cannot be reached" in away.failure
+    assert fine.state is ModelState.READY
+
+
+def pretrained(name: str) -> ModelDeclaration:
+    return ModelDeclaration.model_validate(
+        {"name": name, "architecture": NAME, "pretrained": TAG, "classes": list("0123456789")}
+    )
