@@ -17,6 +17,9 @@ from sat_engine.errors import EngineError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
+# deadlock, failed serialisation, lock not available in time
+_CROSSED = frozenset({"40P01", "40001", "55P03"})
+_IN_THE_WAY = "another change was in the way of this one: send the request again."
 _DATABASE_DOWN = "the database does not answer: try again in a moment. GET /readyz says when it is back."
 
 
@@ -64,8 +67,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeoutError)
-    async def database_down(_request: Request, _error: DBAPIError | PoolTimeoutError) -> Response:
-        return _from_registry(UnavailableError(_DATABASE_DOWN))
+    async def database_down(_request: Request, error: DBAPIError | PoolTimeoutError) -> Response:
+        crossed = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CROSSED
+        return _from_registry(UnavailableError(_IN_THE_WAY if crossed else _DATABASE_DOWN))
 
 
 def _from_registry(error: RegistryError) -> Response:

@@ -24,7 +24,6 @@ METADATA = "metadata"
 MAX_METADATA_BYTES = 4 * 2**20
 # boundaries, part headers and metadata beside the file
 OVERHEAD_BYTES = MAX_METADATA_BYTES + 64 * 2**10
-MAX_HEADER_BYTES = 8 * 2**10
 WRITE_BYTES = 2**20
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 CONVERT = (
@@ -161,9 +160,7 @@ class _Form:
         self._header = (bytearray(), bytearray())
 
     def _extend(self, which: int, text: bytes) -> None:
-        self._header[which].extend(text)
-        if len(self._header[which]) > MAX_HEADER_BYTES:
-            raise InvalidError("a header of the form is too long: let your HTTP client build it.")
+        self._header[which].extend(text)  # the parser bounds the headers
 
     def _end_header(self) -> None:
         header, value = self._header

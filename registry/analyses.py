@@ -54,6 +54,8 @@ def request_analysis(
     if row is not None and is_fresh(row, version):
         return row
     if row is None or row.wanted_version < version or row.version is None:
+        # the job's row before the analysis's, as `record_analysis` locks them too
+        want(session, JobKind.ANALYSE, comparison_id=comparison_id)
         session.execute(
             insert(AnalysisRow)
             .values(
@@ -68,7 +70,6 @@ def request_analysis(
                 set_={"wanted_version": version, "requested_at": func.now()},
             )
         )
-        want(session, JobKind.ANALYSE, comparison_id=comparison_id)
     wanted = find_analysis(session, comparison_id, kind, parameters)
     assert wanted is not None
     return wanted

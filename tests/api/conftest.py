@@ -1,341 +1,38 @@
-"""A registry written through the tables, with random bits where networks would have been measured, and a real app."""
+"""A registry with random results, and real apps on it."""
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from numpy.typing import NDArray
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from httpx import Response
 
 from api.app import create_app
 from registry.database import Sessions
-from registry.protocols import ensure_presets
 from registry.settings import Settings
-from registry.tables import (
-    ArtifactRow,
-    ArtifactState,
-    AttackRow,
-    ComparisonRow,
-    ComparisonState,
-    EvaluationRow,
-    ImageSetRow,
-    ModelRow,
-    ModelState,
-    NameRow,
-    NetworkRow,
-    PairRow,
-    Part,
-    ProtocolRow,
-    RefusalRow,
-    Source,
-    TaskRow,
-    TransferRow,
-    WorkerRow,
-)
-from registry.versions import raise_all_versions, raise_version
-from sat_engine import bits
-from sat_engine.scores import PairCounts, count_pair
-
-Bools = NDArray[np.bool_]
-CLASSES = ["no", "yes"]
-BASES = {"resnet": "CNN", "vit": "Transformer", "mixer": "MLP-Mixer"}
+from tests.api.world import World
 
 
-@dataclass
-class World:
-    """Writes what workers would have recorded, each step in one committed transaction."""
+class Api(TestClient):
+    """A client of a running app that looks at what is committed, unless it is told to take what comes."""
 
-    sessions: Sessions
-    rng: np.random.Generator
-    task_id: int = 0
-    worker_id: int = 0
-    image_set_id: int = 0
-    comparison_id: int = 0
-    sizes: dict[Part, int] = field(default_factory=lambda: {Part.ATTACK: 40, Part.SELECT: 32, Part.REPORT: 24})
-    prefix: int = 16
-    correct: dict[int, dict[Part, Bools]] = field(default_factory=dict)
-    noise: dict[int, Bools] = field(default_factory=dict)
-    networks: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def rungs(self) -> list[slice]:
-        """The positions of each rung in the attack part."""
-        n = self.sizes[Part.ATTACK]
-        return [slice(0, self.prefix), slice(self.prefix, n)] if self.prefix < n else [slice(0, n)]
-
-    def add_comparison(self, image_set: str = "digits", *, default: bool = True) -> int:
-        """An image set and its comparison under `pgd`; later calls of other methods are about it."""
-        with self.sessions.begin() as session:
-            ensure_presets(session)
-            task = session.scalars(select(TaskRow)).first() or TaskRow(name="yes-no", digest=b"t" * 32, classes=CLASSES)
-            session.add(task)
-            worker = WorkerRow(
-                host="here", pid=7, lanes="compute,light", device="cpu", code_version="1", torch_version="2"
-            )
-            session.add(worker)
-            session.flush()
-            row = ImageSetRow(
-                name=image_set, task_id=task.id, digest=sha256(image_set.encode()).digest(),
-                content=artifact(session, image_set), n_attack=self.sizes[Part.ATTACK],
-                n_select=self.sizes[Part.SELECT], n_report=self.sizes[Part.REPORT], prefix=self.prefix,
-                side=8, channels=1,
-            )  # fmt: skip
-            session.add(row)
-            session.flush()
-            protocol = session.scalars(select(ProtocolRow).where(ProtocolRow.name == "pgd")).one()
-            comparison = ComparisonRow(
-                image_set_id=row.id, protocol_id=protocol.id, state=ComparisonState.MEASURING, is_default=default
-            )
-            session.add(comparison)
-            session.flush()
-            self.task_id, self.worker_id = task.id, worker.id
-            self.image_set_id, self.comparison_id = row.id, comparison.id
-            raise_version(session, comparison.id)
-        return self.comparison_id
-
-    def add_model(
-        self,
-        name: str,
-        *,
-        accuracy: float = 0.9,
-        state: ModelState = ModelState.READY,
-        shares: str | None = None,
-        attacked: bool = True,
-        aliases: tuple[str, ...] = (),
-        tags: tuple[str, ...] = (),
-    ) -> int:
-        """A model with a network of its own (or that of `shares`), evaluated and attacked; returns the network's id."""
-        family = name.split("-", maxsplit=1)[0]
-        with self.sessions.begin() as session:
-            network_id = self.networks[shares] if shares else self._add_network(session, name, family)
-            model = ModelRow(
-                task_id=self.task_id, network_id=network_id, source=Source.UPLOAD, state=state,
-                declaration={"architecture": f"test_{family}", "model_args": {}, "pretrained": None, "input": None},
-                checkpoint=artifact(session, name), content_sha256=sha256(name.encode()).digest(), tags=list(tags),
-                failure="it broke." if state is ModelState.FAILED else None,
-                concern="it guesses." if state is ModelState.SUSPECT else None,
-            )  # fmt: skip
-            session.add(model)
-            session.flush()
-            session.add(NameRow(name=name, model_id=model.id, is_alias=False))
-            session.add_all([NameRow(name=alias, model_id=model.id, is_alias=True) for alias in aliases])
-            self.networks[name] = network_id
-            session.flush()
-            raise_all_versions(session)
-        if not shares:
-            self.evaluate(network_id, accuracy)
-            if attacked:
-                self.attack(network_id)
-        return network_id
-
-    def add_received(self, name: str) -> None:
-        """A model that waits for its preparation."""
-        with self.sessions.begin() as session:
-            model = ModelRow(
-                task_id=self.task_id, source=Source.UPLOAD, content_sha256=b"c" * 32,
-                checkpoint=artifact(session, name),
-                declaration={"architecture": "test_resnet", "model_args": {}, "pretrained": None, "input": None},
-            )  # fmt: skip
-            session.add(model)
-            session.flush()
-            session.add(NameRow(name=name, model_id=model.id, is_alias=False))
-            session.flush()
-            raise_all_versions(session)
-
-    def _add_network(self, session: Session, name: str, family: str) -> int:
-        network = NetworkRow(
-            digest=sha256(name.encode()).digest(), task_id=self.task_id, architecture=f"test_{family}", model_args={},
-            input_side=8, channels=1, mean=[0.5], std=[0.25], class_map=[0, 1], components={"Base": BASES.get(family)},
-            base=BASES.get(family, "CNN"), family=family, parameters=1000 + len(self.networks), macs=2_000_000,
-            weights=artifact(session, name),
-        )  # fmt: skip
-        session.add(network)
-        session.flush()
-        return network.id
-
-    def evaluate(self, network_id: int, accuracy: float = 0.9) -> None:
-        """Random correct bits of about this accuracy on every part."""
-        self.correct[network_id] = {part: self.rng.random(n) < accuracy for part, n in self.sizes.items()}
-        with self.sessions.begin() as session:
-            for part, correct in self.correct[network_id].items():
-                for rung, where in enumerate(self.rungs if part is Part.ATTACK else [slice(None)]):
-                    session.add(
-                        EvaluationRow(
-                            network_id=network_id,
-                            image_set_id=self.image_set_id,
-                            part=part,
-                            rung=rung,
-                            n=len(correct[where]),
-                            correct=bits.pack(correct[where]),
-                            n_correct=int(correct[where].sum()),
-                            logits=artifact(session, "logits"),
-                            numeric_path="float32",
-                            worker_id=self.worker_id,
-                        )
-                    )
-            session.flush()
-            raise_version(session, self.comparison_id)
-
-    def attack(self, network_id: int, *, rungs: tuple[int, ...] | None = None) -> None:
-        """An attack on these rungs (default: all) that fools its source almost always, and noise that seldom does."""
-        correct = self.correct[network_id][Part.ATTACK]
-        noise = self.noise.setdefault(network_id, correct & (self.rng.random(len(correct)) < 0.05))
-        with self.sessions.begin() as session:
-            for rung in rungs if rungs is not None else range(len(self.rungs)):
-                where = self.rungs[rung]
-                fooled = correct[where] & (self.rng.random(len(correct[where])) < 0.98)
-                images = artifact(session, f"images {network_id} {rung}")
-                session.add(
-                    AttackRow(
-                        comparison_id=self.comparison_id,
-                        network_id=network_id,
-                        rung=rung,
-                        attacked=int(correct[where].sum()),
-                        fooled=bits.pack(fooled),
-                        n_fooled=int(fooled.sum()),
-                        noise_fooled=bits.pack(noise[where]),
-                        n_noise_fooled=int(noise[where].sum()),
-                        images=images,
-                        images_sha256=images,
-                        numeric_path="float32",
-                        worker_id=self.worker_id,
-                        fence=1,
-                    )
-                )
-            session.flush()
-            raise_version(session, self.comparison_id)
-
-    def transfer(self, source: int, target: int, rung: int = 0, *, rate: float | None = None) -> None:
-        """A directed cell with random bits, and its pair brought up to date."""
-        where = self.rungs[rung]
-        common = (self.correct[source][Part.ATTACK] & self.correct[target][Part.ATTACK])[where]
-        rate = self.rng.random() if rate is None else rate
-        fooled = common & (self.rng.random(len(common)) < rate)
-        with self.sessions.begin() as session:
-            session.add(
-                TransferRow(
-                    comparison_id=self.comparison_id,
-                    source_id=source,
-                    target_id=target,
-                    rung=rung,
-                    common=int(common.sum()),
-                    fooled=bits.pack(fooled),
-                    n_fooled=int(fooled.sum()),
-                    numeric_path="float32",
-                    worker_id=self.worker_id,
-                    fence=1,
-                )
-            )
-            session.flush()
-            self._update_pair(session, *sorted((source, target)))
-
-    def measure(self, *names: str) -> None:
-        """Every cell that is missing between these models (default: all), on all rungs."""
-        ids = sorted({self.networks[name] for name in names or self.networks})
-        with self.sessions() as session:
-            there = {
-                tuple(row)
-                for row in session.execute(select(TransferRow.source_id, TransferRow.target_id, TransferRow.rung))
-            }
-        for source in ids:
-            for target in ids:
-                for rung in range(len(self.rungs)):
-                    if source != target and (source, target, rung) not in there:
-                        self.transfer(source, target, rung)
-
-    def has_cell(self, source: int, target: int, rung: int) -> bool:
-        """Whether the directed cell is recorded."""
-        with self.sessions() as session:
-            return session.get(TransferRow, (self.comparison_id, target, source, rung)) is not None
-
-    def fooled(self, source: int, target: int) -> Bools:
-        """Which images of the attack part fool the target, from the stored rows of all rungs."""
-        with self.sessions() as session:
-            rows = [
-                session.get_one(TransferRow, (self.comparison_id, target, source, rung))
-                for rung in range(len(self.rungs))
-            ]
-        return np.concatenate([bits.unpack(row.fooled, self.size(row.rung)) for row in rows])
-
-    def size(self, rung: int) -> int:
-        """The images of a rung."""
-        return self.rungs[rung].stop - self.rungs[rung].start
-
-    def refuse(self, source: int, target: int, rung: int = 0) -> None:
-        """A cell that cannot be measured."""
-        with self.sessions.begin() as session:
-            session.add(
-                RefusalRow(
-                    comparison_id=self.comparison_id,
-                    source_id=source,
-                    target_id=target,
-                    rung=rung,
-                    reason="its images are lost.",
-                )
-            )
-            session.flush()
-            raise_version(session, self.comparison_id)
-
-    def counts(self, a: int, b: int) -> tuple[PairCounts, int] | None:
-        """The pair's counts over its leading rungs and how many these are, straight from the stored bits."""
-        with self.sessions() as session:
-            return self._counts(session, a, b)
-
-    def _counts(self, session: Session, a: int, b: int) -> tuple[PairCounts, int] | None:
-        rows = session.scalars(
-            select(TransferRow).where(
-                TransferRow.comparison_id == self.comparison_id,
-                TransferRow.source_id.in_((a, b)),
-                TransferRow.target_id.in_((a, b)),
-            )
-        ).all()
-        have = [{row.rung: row for row in rows if row.source_id == source} for source in (a, b)]
-        both = [rung for rung in (0, 1) if rung in have[0] and rung in have[1]]
-        shown = both or [rung for rung in (0, 1) if any(rung in each for each in have)]
-        if not shown:
-            return None
-        where = slice(0, self.rungs[shown[-1]].stop)
-        fooled = [
-            np.concatenate([bits.unpack(each[rung].fooled, self.size(rung)) for rung in shown])
-            if all(rung in each for rung in shown)
-            else None
-            for each in have
-        ]
-        correct = [self.correct[network][Part.ATTACK][where] for network in (a, b)]
-        return count_pair(*correct, *fooled), len(shown)
-
-    def _update_pair(self, session: Session, a: int, b: int) -> None:
-        counted = self._counts(session, a, b)
-        assert counted is not None
-        counts, rungs = counted
-        version = raise_version(session, self.comparison_id)
-        session.merge(
-            PairRow(
-                comparison_id=self.comparison_id,
-                a_id=a,
-                b_id=b,
-                rungs=rungs,
-                n=counts.n,
-                fooled_ab=counts.fooled_ab,
-                fooled_ba=counts.fooled_ba,
-                fooled_both=counts.fooled_both,
-                version=version,
-            )
-        )
+    def get(self, url: str, *, settle: bool = True, **options: Any) -> Response:
+        """GET; first, the app's view is brought up to date."""
+        if settle:
+            self.app.state.services.watch.refresh()
+        return super().get(url, **options)
 
 
-def artifact(session: Session, content: str) -> bytes:
-    """A row as if these bytes were stored; returns their sha256."""
-    digest = sha256(content.encode()).digest()
-    if session.get(ArtifactRow, digest) is None:
-        session.add(ArtifactRow(sha256=digest, kind="test", bytes=len(content), state=ArtifactState.STORED))
-        session.flush()
-    return digest
+def eventually(api: Api, path: str, holds: Callable[[Any], bool]) -> Any:
+    """The answer once it holds; the watch hears of changes within a second."""
+    deadline = time.monotonic() + 5
+    while not holds(answer := api.get(path, settle=False).json()):
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.02)
+    return answer
 
 
 @pytest.fixture
@@ -370,12 +67,12 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def start(settings: Settings) -> Iterator[Callable[..., TestClient]]:
+def start(settings: Settings) -> Iterator[Callable[..., Api]]:
     """Starts an app, with other settings where these are given, and stops it at the end."""
-    running: list[TestClient] = []
+    running: list[Api] = []
 
-    def begin(**changes: object) -> TestClient:
-        client = TestClient(create_app(settings.model_copy(update=changes)), raise_server_exceptions=False)
+    def begin(**changes: object) -> Api:
+        client = Api(create_app(settings.model_copy(update=changes)), raise_server_exceptions=False)
         client.__enter__()
         running.append(client)
         return client
@@ -386,6 +83,6 @@ def start(settings: Settings) -> Iterator[Callable[..., TestClient]]:
 
 
 @pytest.fixture
-def api(start: Callable[..., TestClient]) -> TestClient:
+def api(start: Callable[..., Api]) -> Api:
     """A client of a running app."""
     return start()

@@ -18,7 +18,7 @@ from registry.tables import ComparisonRow, ModelRow, ModelState, NameRow, Part
 from registry.versions import raise_all_versions
 from sat_engine import bits
 from sat_engine.scores import MISSING, above_noise, score
-from tests.api.conftest import World
+from tests.api.world import World
 
 
 def read(engine: Engine, previous: View | None = None, wanted: frozenset[int] = frozenset()) -> View:
@@ -75,8 +75,9 @@ class Changes:
 
     def bring_back(self) -> None:
         if self.gone:
-            name = self.gone.pop()
-            self.world.add_model(f"again-{name}", shares=name)
+            # its name stays gone; one more model brings its network, and so its results, back
+            name = str(self.rng.choice(sorted(self.gone)))
+            self.world.add_model(f"{next(self.names)}-again", shares=name)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,204 @@
+"""/image-sets, /protocols, /comparisons, /jobs and /workers."""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from httpx import Response
+from safetensors.numpy import save
+from sqlalchemy import func, select, update
+
+from registry.database import transaction
+from registry.jobs import claim, want
+from registry.models import retry_model
+from registry.tables import JobKind, Lane, ModelState, WorkerRow
+from tests.api.conftest import Api
+from tests.api.world import World
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+CONTENT = save({"images": PIXELS, "labels": np.arange(40, dtype=np.int64) % 2})
+
+
+def add_images(api: Api, content: bytes = CONTENT, **metadata: object) -> Response:
+    form = {"metadata": json.dumps({"name": "small", "classes": ["no", "yes"], **metadata})}
+    return api.post("/image-sets", data=form, files={"content": ("small.safetensors", content)})
+
+
+def test_an_image_set_is_imported_once_and_comes_back(api: Api) -> None:
+    answer = add_images(api, description="forty")
+    assert answer.status_code == 201
+    found = api.get(answer.headers["location"]).json()
+    assert found == answer.json()
+    assert found["parts"] == {"attack": 28, "select": 6, "report": 6}
+    assert found["task"] == {"name": "small", "classes": ["no", "yes"]}
+    assert (found["side"], found["channels"], found["prefix"]) == (8, 1, 28)
+    again = add_images(api, description="forty")
+    assert (again.status_code, again.json()) == (200, found)
+    content = api.get(found["links"]["content"])
+    assert content.content == CONTENT
+    unchanged = api.get(found["links"]["content"], headers={"If-None-Match": content.headers["etag"]})
+    assert unchanged.status_code == 304
+    assert api.get("/image-sets").json()["items"] == [found]
+
+
+def test_what_is_no_image_set_is_refused(api: Api) -> None:
+    add_images(api)
+    other = save({"images": PIXELS, "labels": np.zeros(40, dtype=np.int64)})
+    assert add_images(api, other).status_code == 409
+    for content, word in (
+        (save({"pixels": PIXELS}), "images"),
+        (save({"images": PIXELS, "labels": np.full(40, 2)}), "outside"),
+        (CONTENT[:-5], "truncated"),
+        (b"PK\x03\x04" + b"\0" * 100, "safetensors"),
+    ):
+        answer = add_images(api, content, name="other")
+        assert answer.status_code == 422
+        assert word in answer.json()["detail"]
+    assert add_images(api, name="other", classes=["one"]).status_code == 422
+    missing = api.get("/image-sets/nowhere")
+    assert missing.status_code == 404
+    assert "small" in missing.json()["detail"]
+    assert api.post("/image-sets", json={}).status_code == 415
+
+
+def test_protocols_are_added_once_by_their_parameters(api: Api, world: World) -> None:
+    answer = api.post("/protocols", json={"name": "strong", "epsilon": "16/255", "steps": 10})
+    assert answer.status_code == 201
+    protocol = answer.json()
+    assert protocol["parameters"]["epsilon"] == "16/255"
+    assert api.post("/protocols", json={"name": "strong", "epsilon": "16/255", "steps": 10}).json() == protocol
+    assert api.post("/protocols", json={"name": "strong", "epsilon": "4/255"}).status_code == 409
+    for body in ({"name": "x", "epsilon": "9"}, {"name": "x", "attack": "magic"}, {"name": "x", "speed": 1}, {}):
+        assert api.post("/protocols", json=body).status_code == 422
+    assert [each["name"] for each in api.get("/protocols").json()["items"]] == ["pgd", "pgd-paper", "strong"]
+
+
+def test_the_first_comparison_is_the_default_and_starts_paused(api: Api, world: World) -> None:
+    add_images(api)
+    answer = api.post("/comparisons", json={"image_set": "small", "protocol": "pgd-paper"})
+    assert answer.status_code == 201
+    assert answer.json() == {
+        "name": "small/pgd-paper",
+        "image_set": "small",
+        "protocol": "pgd-paper",
+        "state": "paused",
+        "default": False,
+        "version": answer.json()["version"],
+        "progress": {"networks": 0, "cells": 0, "cells_measured": 0, "pairs": 0, "pairs_measured": 0},
+    }
+    assert [each["name"] for each in api.get("/comparisons").json()["items"]] == ["digits/pgd", "small/pgd-paper"]
+    changed = api.patch("/comparisons/small/pgd-paper", json={"state": "measuring", "default": True}).json()
+    assert (changed["state"], changed["default"]) == ("measuring", True)
+    names = [(each["name"], each["default"]) for each in api.get("/comparisons").json()["items"]]
+    assert names == [("small/pgd-paper", True), ("digits/pgd", False)]
+    assert api.get("/matrix", settle=False).json()["comparison"] == "small/pgd-paper"
+
+
+def test_an_unknown_comparison_is_404_and_a_wrong_change_422(api: Api, world: World) -> None:
+    assert api.post("/comparisons", json={"image_set": "nowhere", "protocol": "pgd"}).status_code == 404
+    assert api.post("/comparisons", json={"image_set": "digits", "protocol": "none"}).status_code == 404
+    assert api.patch("/comparisons/digits/pgd-paper", json={"state": "paused"}).status_code == 404
+    assert api.patch("/comparisons/digits/pgd", json={"state": "broken"}).status_code == 422
+
+
+def test_a_comparisons_progress_counts_what_is_recorded(api: Api, world: World) -> None:
+    a, b, _ = (world.add_model(f"resnet-{each}") for each in "abc")
+    world.add_model("resnet-twin", shares="resnet-a")
+    world.transfer(a, b, 0)
+    world.transfer(b, a, 0)
+    world.transfer(a, b, 1)
+    (comparison,) = api.get("/comparisons").json()["items"]
+    # the pair shows the rungs that both directions have
+    assert comparison["progress"] == {"networks": 3, "cells": 12, "cells_measured": 2, "pairs": 3, "pairs_measured": 1}
+
+
+def test_lists_come_in_pages(api: Api, world: World) -> None:
+    for index in range(5):
+        assert add_images(api, name=f"set-{index}", seed=index).status_code == 201
+    path, names = "/image-sets?limit=2", []
+    while path:
+        page = api.get(path).json()
+        assert page["total"] == 6
+        names += [each["name"] for each in page["items"]]
+        path = page["next"]
+    assert names == ["digits", *(f"set-{index}" for index in range(5))]
+    path, names = "/protocols?limit=1", []
+    while path:
+        page = api.get(path).json()
+        names += [each["name"] for each in page["items"]]
+        path = page["next"]
+    assert names == ["pgd", "pgd-paper"]
+
+
+def test_jobs_say_what_is_done_where(api: Api, zoo: World) -> None:
+    network = zoo.networks["vit-a"]
+    with transaction(zoo.sessions, lambda _lane: None) as session:
+        want(session, JobKind.EVALUATE, network_id=network, comparison_id=zoo.comparison_id)
+        want(session, JobKind.TRANSFERS, network_id=network, comparison_id=zoo.comparison_id)
+        want(session, JobKind.ANALYSE, comparison_id=zoo.comparison_id)
+        claimed = claim(session, (Lane.COMPUTE,), zoo.worker_id, 15)
+    assert claimed is not None
+    jobs = api.get("/jobs").json()
+    assert jobs["counts"] == {"queued": {"analyse": 1, "transfers": 1}, "running": {"evaluate": 1}, "failed": {}}
+    running = next(job for job in jobs["items"] if job["state"] == "running")
+    assert (running["kind"], running["model"], running["comparison"]) == ("evaluate", "vit-a", "digits/pgd")
+    assert running["worker"] == "here:7"
+    assert api.get(f"/models/{running['network']}").json()["name"] == "vit-a"
+    assert [job["kind"] for job in api.get("/jobs?state=queued").json()["items"]] == ["transfers", "analyse"]
+    assert api.get("/jobs?kind=analyse").json()["total"] == 1
+    first = api.get("/jobs?limit=2").json()
+    assert [job["kind"] for job in first["items"] + api.get(first["next"]).json()["items"]] == [
+        "evaluate",
+        "transfers",
+        "analyse",
+    ]
+    (worker,) = api.get("/workers").json()["items"]
+    assert worker["job"] == {"id": running["id"], "kind": "evaluate", "model": "vit-a"}
+    assert (worker["alive"], worker["lanes"]) == (True, ["compute", "light"])
+    assert api.get("/jobs?state=asleep").status_code == 422
+
+
+def test_a_worker_that_went_silent_is_not_alive(api: Api, world: World) -> None:
+    with world.sessions.begin() as session:
+        session.execute(update(WorkerRow).values(seen_at=func.now() - timedelta(seconds=60)))
+    (worker,) = api.get("/workers").json()["items"]
+    assert (worker["alive"], worker["job"]) == (False, None)
+
+
+def test_a_prepare_job_names_its_model(api: Api, world: World) -> None:
+    world.add_model("resnet-a", state=ModelState.FAILED)
+    with transaction(world.sessions, lambda _lane: None) as session:
+        retry_model(session, "resnet-a")
+    (job,) = api.get("/jobs?kind=prepare").json()["items"]
+    assert (job["model"], job["network"], job["comparison"]) == ("resnet-a", None, None)
+
+
+def test_the_time_left_is_told_when_nothing_is_left(api: Api, zoo: World) -> None:
+    assert api.get("/jobs").json()["estimate_seconds"] == 0
+    zoo.add_model("vit-new")
+    assert api.get("/jobs").json()["estimate_seconds"] is None  # nothing was measured lately
+
+
+def test_without_any_comparison_reads_say_what_to_do_first(api: Api) -> None:
+    for path in ("/matrix", "/clusters", "/recommend/ensemble", "/similar/a", "/pairs/a/b"):
+        answer = api.get(path)
+        assert answer.status_code == 404
+        assert "POST /comparisons" in answer.json()["detail"]
+    for path in ("/models", "/comparisons", "/image-sets", "/jobs", "/workers"):
+        answer = api.get(path)
+        assert (answer.status_code, answer.json()["total"]) == (200, 0)
+
+
+@pytest.mark.parametrize("path", ["/models", "/image-sets", "/protocols", "/comparisons", "/jobs", "/workers"])
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "cursor=%00", "cursor=bm90IGpzb24"])
+def test_a_page_that_cannot_be_is_422(api: Api, path: str, query: str) -> None:
+    assert api.get(f"{path}?{query}").status_code == 422
+
+
+def test_a_name_that_somebody_else_took_meanwhile_is_seen(api: Api, world: World) -> None:
+    assert api.get("/models").json()["total"] == 0
+    world.add_model("resnet-a")
+    assert api.get("/models/resnet-a", settle=False).status_code == 200
+    with world.sessions() as session:
+        assert session.scalar(select(func.count()).select_from(WorkerRow)) == 1
