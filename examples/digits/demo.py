@@ -68,13 +68,11 @@ def demo(
                 address, started = block.enter_context(_server(url, folder, port))
                 registry = block.enter_context(Registry(address))
                 registry.ready()  # before minutes of training
-            failures = _whole_way(registry, folder, clock)
+            _whole_way(registry, folder, clock)
             _farewell(address, started=started, folder=folder, clock=clock)
     except KeyboardInterrupt:
         say("Stopped. What is done is kept: run it again and it goes on from here.")
         raise typer.Exit(130) from None
-    if failures:
-        raise typer.Exit(1)
 
 
 @contextmanager
@@ -97,8 +95,8 @@ def _server(url: str | None, folder: Path, port: int | None) -> Iterator[tuple[s
         yield stack.url, stack.started
 
 
-def _whole_way(registry: Registry, folder: Path, clock: Clock) -> dict[str, str]:
-    """Train, register, measure and print; return the reasons of failed models by name."""
+def _whole_way(registry: Registry, folder: Path, clock: Clock) -> None:
+    """Train, register, measure and print; ClientError when a model failed or a pair could not be measured."""
     from examples.digits.report import print_answers
 
     with clock.phase(f"Train: {len(MEMBERS)} small networks on 997 handwritten digits"):
@@ -108,18 +106,14 @@ def _whole_way(registry: Registry, folder: Path, clock: Clock) -> dict[str, str]
         register(registry, checkpoints)
     with clock.phase("Measure: SAT of every pair"):
         last = _measure(registry)
-    failures = {
-        model["name"]: model["failure"] or "no reason was given"
-        for model in registry.models(state="failed", **COMPARISON)
-        if model["name"] in checkpoints
-    }
-    for name, reason in failures.items():
-        say(f"{name} failed: {reason}")
+    failed = [model for model in registry.models(state="failed") if model["name"] in checkpoints]
+    if failed:
+        reasons = "\n".join(f"  {model['name']}: {model['failure']}" for model in failed)
+        raise ClientError(f"These models failed; when the cause is gone, run it again.\n{reasons}")
     if not last.complete:
-        raise ClientError(outcome(last, list(failures)))
+        raise ClientError(outcome(last, []))
     with clock.phase("Ask: what the registry answers"):
         print_answers(registry, {member.name: _kind(member) for member in MEMBERS}, COMPARISON)
-    return failures
 
 
 def train(folder: Path) -> dict[str, Path]:
@@ -169,16 +163,18 @@ def send_image_set(registry: Registry) -> None:
 
 
 def register(registry: Registry, checkpoints: Mapping[str, Path]) -> None:
-    """Register every checkpoint with POST /models; what is there already is left as it is."""
+    """Register every checkpoint with POST /models; what is there already is left as it is, unless it had failed."""
     known = {model["name"] for model in registry.models()}
     with bar("registering", len(MEMBERS)) as done:
         for member in MEMBERS:
             try:
-                registry.register(member.metadata(), checkpoints[member.name])
+                model = registry.register(member.metadata(), checkpoints[member.name])
             except ConflictError as error:
                 raise ClientError(
                     f"{error} The demo's networks have changed: `sat rm {member.name}`, then run it again."
                 ) from error
+            if model["state"] == "failed":
+                registry.retry(member.name)
             done(1)
     new = [member.name for member in MEMBERS if member.name not in known]
     say(f"{len(new)} models registered: {', '.join(new)}" if new else f"All {len(MEMBERS)} models are there already.")

@@ -42,12 +42,13 @@ def test_the_check_counts_every_pair_once_whatever_the_order(names: list[str]) -
 
 
 @given(st.floats(-4.6, 4.6))
-def test_it_holds_only_when_every_twin_pair_is_above_the_strangers_mean(sat: float) -> None:
-    assume(not math.isclose(sat, 1.5))
+def test_it_holds_when_the_twins_mean_is_above_the_strangers_and_exceptions_are_named(sat: float) -> None:
+    assume(not math.isclose(sat, -1.0))
     scores = SCORES | {frozenset(("vit-1", "vit-2")): sat}
     check = check_seeds(matrix_of(list(KINDS), scores), KINDS, FAMILIES)
     assert check is not None
-    assert check.holds == (sat > 1.5)
+    assert check.holds == ((4.0 + sat) / 2 > 1.5)
+    assert check.exceptions == (("vit-1 and vit-2",) if sat <= 1.5 else ())
 
 
 def test_without_measured_pairs_there_is_no_check() -> None:
