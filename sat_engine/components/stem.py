@@ -1,6 +1,6 @@
 """Components of the stem: the layers that take the image, up to the first block."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
@@ -29,9 +29,14 @@ def find_stem(network: nn.Module, trace: Trace) -> Stem | None:
     container, first = _split(network, convolutions)
     siblings = _siblings_after(network, container, first)
     modules = (first, *takewhile(lambda name: _continues(network.get_submodule(name)), siblings))
+    pooled = _index_of_pooling(trace, (*modules, container))
     # siblings stand in the order of their definition: only those that ran at once belong
-    found = tuple(takewhile(lambda each: is_within_any(each.module, modules), convolutions))
-    return Stem(modules=modules, convolutions=found, pools=_pools(trace, len(found), (*modules, container)))
+    begun = takewhile(
+        lambda each: each.kind is not Kind.CONVOLUTION or is_within_any(each.module, modules),
+        trace.operations[:pooled],
+    )
+    found = tuple(each for each in begun if each.kind is Kind.CONVOLUTION)
+    return Stem(modules=modules, convolutions=found, pools=pooled is not None)
 
 
 def notation(stem: Stem, *, input_side: int) -> str | None:
@@ -84,14 +89,13 @@ def _continues(module: nn.Module) -> bool:
     return single and len(convolutions) == 1 and max(convolutions[0].kernel_size) > 1
 
 
-def _pools(trace: Trace, convolutions: int, modules: Iterable[str]) -> bool:
-    """Return whether a pooling that shrinks runs in these modules before the next convolution or matrix product."""
-    products = [i for i, each in enumerate(trace.operations) if each.kind in (Kind.CONVOLUTION, Kind.MATRIX)]
-    end = products[convolutions] if convolutions < len(products) else len(trace.operations)
+def _index_of_pooling(trace: Trace, modules: Sequence[str]) -> int | None:
+    """Return where a shrinking pooling runs in these modules before any other module convolves or multiplies."""
     *inside, container = modules
-    return any(
-        each.kind is Kind.POOLING
-        and max(each.stride) > 1
-        and (each.module == container or is_within_any(each.module, inside))
-        for each in trace.operations[:end]
-    )
+    for i, each in enumerate(trace.operations):
+        belongs = each.module == container or is_within_any(each.module, inside)
+        if each.kind is Kind.POOLING and max(each.stride) > 1 and belongs:
+            return i
+        if each.kind is Kind.MATRIX or (each.kind is Kind.CONVOLUTION and not belongs):
+            return None
+    return None

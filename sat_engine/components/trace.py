@@ -195,5 +195,6 @@ def _describe_convolution(args: Sequence[Any]) -> dict[str, Any] | None:
         "stride": tuple(stride),
         "groups": args[8],
         "in_channels": incoming.shape[1],
-        "positions": incoming.shape[2] * incoming.shape[3],
+        # TNT convolves patches as a batch
+        "positions": incoming.shape[0] * incoming.shape[2] * incoming.shape[3],
     }
