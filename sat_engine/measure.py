@@ -73,7 +73,7 @@ def attack(
 ) -> AttackResult:
     """Attack the images (n, …) that the source classifies correctly, and measure it on the stored bytes.
 
-    positions_from is where images[0] stands in the attack part: the noise of an image is keyed by it.
+    positions_from is where images[0] stands in the attack part: all that is random about an image is keyed by it.
     Raises NotComputableError where gradients or logits are not finite.
     """
     positions = np.flatnonzero(correct).astype(np.int32)
@@ -86,7 +86,7 @@ def attack(
         if not len(here):
             continue
         clean = resize(images[here], side)
-        adversarial[rows] = _perturbed(classifier, clean, labels[here], protocol)
+        adversarial[rows] = _perturbed(classifier, clean, labels[here], protocol, here + positions_from)
         fooled[here] = _wrong(classifier, adversarial[rows], labels[here], first=chunk.start)
         corners = noise.corners(clean, here + positions_from, epsilon=protocol.epsilon, seed=protocol.seed)
         noise_fooled[here] = _wrong(classifier, corners, labels[here], first=chunk.start)
@@ -148,10 +148,12 @@ def _rows(positions: Integers, chunk: slice) -> NDArray[np.intp]:
     return np.arange(first, last)
 
 
-def _perturbed(classifier: Classifier, clean: Images, labels: Integers, protocol: Protocol) -> Images:
+def _perturbed(
+    classifier: Classifier, clean: Images, labels: Integers, protocol: Protocol, positions: Integers
+) -> Images:
     """Return the attacked images as bytes (n, s, s, channels), within whole levels of epsilon of clean."""
     with exact_float32():
-        moved = attack_for(protocol).perturb(
+        moved = attack_for(protocol, positions).perturb(
             classifier, _pixels(classifier, clean), torch.from_numpy(labels.astype(np.int64)).to(classifier.device)
         )
         rounded = (255 * moved).round().to(torch.int16).permute(0, 2, 3, 1).cpu().numpy()
