@@ -43,10 +43,14 @@ def workers(*, url: Url = None, as_json: AsJson = False) -> None:
         found = list(registry.workers())
     if as_json:
         print_json({"items": found, "next": None, "total": len(found)})
-    elif found:
-        console.print(workers_table(found))
+        return
+    alive = [one for one in found if one["alive"]]
+    if alive:
+        console.print(workers_table(alive))
     else:
-        say("No worker has ever joined: `sat serve` starts some, or `python -m worker` on any host.")
+        say("No worker is alive: `sat serve` starts some, or `python -m worker` on any host.")
+    if len(found) > len(alive):
+        say(f"{len(found) - len(alive)} that have gone are not shown (--json shows all).")
 
 
 def watch(url: Url = None) -> None:

@@ -34,13 +34,12 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 def workers_table(workers: Iterable[Worker]) -> Table:
     """Return a row a worker."""
     table = Table(box=None, header_style="bold")
-    for title in ("worker", "alive", "lanes", "device", "code", "torch", "seen", "works on"):
+    for title in ("worker", "lanes", "device", "code", "torch", "seen", "works on"):
         table.add_column(title, overflow="fold")
     for one in workers:
         job = one["job"]
         table.add_row(
             f"{one['host']}:{one['pid']}",
-            "yes" if one["alive"] else "no",
             ", ".join(one["lanes"]),
             one["device"],
             one["code_version"],
