@@ -4,14 +4,14 @@ from sat_engine.components.layers import NO, YES, norm_of
 from sat_engine.components.stem import Stem, is_within_any
 from sat_engine.components.trace import Call, Kind, Trace
 
-FEWEST_LAYERS = 4  # quarters need one each
+FEWEST_LAYERS = 2  # a first and a last
 
 
 def hierarchical(trace: Trace, stem: Stem | None) -> str | None:
     """Return whether the map of features shrinks on the way: its last quarter of layers sees at most half as much.
 
     Counted in positions (pixels or tokens) that come into normalisation layers after the stem; into convolutions where
-    there are few such layers.
+    there are no such layers.
     """
     before = () if stem is None else stem.modules
     positions = [_positions(call) for call in trace.calls if not is_within_any(call.name, before)]
@@ -19,9 +19,9 @@ def hierarchical(trace: Trace, stem: Stem | None) -> str | None:
     if len(positions) < FEWEST_LAYERS:
         convolutions = trace.of(Kind.CONVOLUTION)
         positions = [each.positions for each in convolutions if not is_within_any(each.module, before)]
-    quarter = len(positions) // 4
-    if not quarter:
+    if len(positions) < FEWEST_LAYERS:
         return None
+    quarter = max(1, len(positions) // 4)
     return YES if 2 * max(positions[-quarter:]) <= max(positions[:quarter]) else NO
 
 
