@@ -1,5 +1,7 @@
 """Comparisons: an image set and a protocol on which models are measured."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -22,11 +24,11 @@ from registry.versions import raise_version
 LIVE_STATES = (ModelState.READY, ModelState.SUSPECT)
 
 
-def is_live(network_id: ColumnElement[int] | InstrumentedAttribute[int]) -> ColumnElement[bool]:
-    """SQL: some model that is not deleted, and did not fail, names this network."""
-    return exists().where(
-        ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(LIVE_STATES)
-    )
+def is_live(
+    network_id: ColumnElement[int] | InstrumentedAttribute[int], states: Sequence[ModelState] = LIVE_STATES
+) -> ColumnElement[bool]:
+    """SQL: some model that is not deleted, and in one of these states, names this network."""
+    return exists().where(ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(states))
 
 
 def create_comparison(session: Session, declaration: ComparisonDeclaration) -> ComparisonRow:
@@ -95,31 +97,6 @@ def want_evaluations(session: Session, network_id: int, task_id: int) -> None:
     )
     for comparison_id in comparisons.all():
         want(session, JobKind.EVALUATE, network_id=network_id, comparison_id=comparison_id)
-
-
-def find_comparison(session: Session, image_set: str | None, protocol: str | None) -> ComparisonRow:
-    """The comparison that a read selects: both names, one where it is enough, or none for the default one.
-
-    NotFoundError says what there is.
-    """
-    query = (
-        select(ComparisonRow, ImageSetRow.name, ProtocolRow.name)
-        .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
-        .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
-        .order_by(ComparisonRow.is_default.desc(), ComparisonRow.id)
-    )
-    rows = session.execute(query).all()
-    for comparison, image_set_name, protocol_name in rows:
-        if image_set is None and protocol is None and not comparison.is_default:
-            break
-        if image_set in (None, image_set_name) and protocol in (None, protocol_name):
-            return comparison
-    if not rows:
-        raise NotFoundError(
-            "nothing is compared yet: import an image set (`sat images import`), then POST /comparisons."
-        )
-    names = ", ".join(f"{image_set_name}/{protocol_name}" for _, image_set_name, protocol_name in rows)
-    raise NotFoundError(f"there is no such comparison. Comparisons: {names}.")
 
 
 def _named(session: Session, image_set_name: str, protocol_name: str) -> tuple[ImageSetRow, ProtocolRow]:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session, aliased
 
 from registry.comparisons import is_live
 from registry.image_sets import rungs_of
-from registry.tables import AttackRow, EvaluationRow, ImageSetRow, NetworkRow, Part, RefusalRow, TransferRow
+from registry.tables import AttackRow, EvaluationRow, ImageSetRow, ModelState, NetworkRow, Part, RefusalRow, TransferRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +91,12 @@ def pending_cells(session: Session, target_id: int, comparison_id: int, image_se
     return [Cell(source_id=source, rung=rung) for source, rung in session.execute(query)]
 
 
-def live_networks(session: Session, image_set: ImageSetRow) -> list[int]:
-    """The networks that an image set's comparisons measure."""
+def trusted_networks(session: Session, image_set: ImageSetRow) -> list[int]:
+    """The networks of an image set's task that some ready model names: not those that are suspect."""
     return list(
         session.scalars(
             select(NetworkRow.id)
-            .where(NetworkRow.task_id == image_set.task_id, is_live(NetworkRow.id))
+            .where(NetworkRow.task_id == image_set.task_id, is_live(NetworkRow.id, (ModelState.READY,)))
             .order_by(NetworkRow.id)
         )
     )

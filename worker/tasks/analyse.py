@@ -10,7 +10,7 @@ from sqlalchemy import select
 from registry.analyses import pending_analyses, record_analysis
 from registry.database import transaction
 from registry.jobs import finish
-from registry.pending import live_networks
+from registry.pending import trusted_networks
 from registry.tables import (
     AnalysisKind,
     AnalysisRow,
@@ -55,7 +55,8 @@ def run(context: Context, lease: Lease) -> None:
 def _cluster(context: Context, row: AnalysisRow) -> dict[str, Any]:
     with context.sessions.begin() as session:
         _, image_set, _ = comparison_parts(session, row.comparison_id)
-        ids = live_networks(session, image_set)
+        # a suspect model may share no correct image with another, and would make every clustering impossible
+        ids = trusted_networks(session, image_set)
         networks = session.execute(
             select(NetworkRow.id, NetworkRow.digest, NetworkRow.components)
             .where(NetworkRow.id.in_(ids))
