@@ -25,15 +25,9 @@ T = TypeVar("T")
 class Reads:
     """A read of one comparison."""
 
-    def __init__(
-        self,
-        request: Request,
-        services: ServicesOf,
-        image_set: ImageSetParameter = None,
-        protocol: ProtocolParameter = None,
-    ) -> None:
+    def __init__(self, request: Request, services: Services, image_set: str | None, protocol: str | None) -> None:
         self.request = request
-        self.services: Services = services
+        self.services = services
         self._selection = (image_set, protocol)
 
     async def snapshot(self) -> Snapshot:
@@ -74,4 +68,14 @@ class Reads:
         return Key(snapshot.serial, self.request.url.path, self.request.url.query)
 
 
-ReadsOf = Annotated[Reads, Depends()]
+async def get_reads(
+    request: Request,
+    services: ServicesOf,
+    image_set: ImageSetParameter = None,
+    protocol: ProtocolParameter = None,
+) -> Reads:
+    """The read that the request asks for. A coroutine, as `get_services` is."""
+    return Reads(request, services, image_set, protocol)
+
+
+ReadsOf = Annotated[Reads, Depends(get_reads)]

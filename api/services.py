@@ -64,8 +64,8 @@ def make_services(settings: Settings) -> Services:
     )
 
 
-def get_services(request: Request) -> Services:
-    """The process's services."""
+async def get_services(request: Request) -> Services:
+    """The process's services. A coroutine: FastAPI runs plain functions in a thread, which costs more than a read."""
     services: Services = request.app.state.services
     return services
 

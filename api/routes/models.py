@@ -19,7 +19,7 @@ from api.uploads import check_tensors, parse_metadata, receive_upload
 from registry.declarations import ModelDeclaration
 from registry.errors import NotFoundError, NotReadyError, UnsupportedError
 from registry.models import delete_model, register_model, retry_model
-from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, describe, list_models
+from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, describe, find_models, summarise
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Model
 from registry.tables import ModelState
@@ -49,7 +49,7 @@ FORM: dict[str, Any] = {
 }
 
 
-def model_filter(
+async def model_filter(
     *,
     state: Annotated[ModelState | None, Query(description="received, ready, suspect or failed.")] = None,
     tag: Annotated[str | None, Query(description="One of its tags.")] = None,
@@ -101,7 +101,7 @@ def list_all_models(
 ) -> Response:
     """Models with their state, accuracy and progress; deleted ones are not listed."""
     chosen = _select(services, image_set, protocol)
-    found = list_models(services.watch.view().zoo, wanted, lambda task_id: _of_task(services, chosen, task_id))
+    found = find_models(services.watch.view().zoo, wanted, lambda task_id: _of_task(services, chosen, task_id))
     value = SORT_KEYS[sort.removeprefix("-")]
     page, position = page_of(
         found,
@@ -111,7 +111,7 @@ def list_all_models(
         descending=sort.startswith("-"),
     )
     answer = ModelPage(
-        items=[ModelSummary.of(each) for each in page],
+        items=[ModelSummary.of(summarise(each.model, each.snapshot)) for each in page],
         next=next_url(request, position) if position else None,
         total=len(found),
     )

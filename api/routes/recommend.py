@@ -20,7 +20,7 @@ router = APIRouter(prefix="/recommend", tags=["recommendations"])
 Names = Annotated[list[str] | None, Query(description="Names, aliases or digests; repeated or separated by commas.")]
 
 
-def ensemble_query(
+async def ensemble_query(
     *,
     n: Annotated[int, Query(ge=1, le=50, description="Members.")] = 5,
     objective: Annotated[Objective, Query(description="What it is chosen for.")] = Objective.BLEND,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -89,7 +90,8 @@ def read_cells(
         )
     with connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
         for partition in rows.partitions():
-            _set_pairs(cells, np.array([tuple(row) for row in partition]), noise)
+            numbers = np.fromiter(chain.from_iterable(partition), dtype=np.int64, count=7 * len(partition))
+            _set_pairs(cells, numbers.reshape(-1, 7), noise)
     return cells
 
 

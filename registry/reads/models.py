@@ -60,13 +60,27 @@ class ModelFilter:
     q: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model in a list, before its page is known; snapshot is of a comparison of its task."""
+
+    model: Model
+    snapshot: Snapshot | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Clean top-1, None where it is not evaluated."""
+        accuracy = self.snapshot.solo(self.model).accuracy if self.snapshot else None
+        return accuracy.rate if accuracy else None
+
+
 # what a list of models can be sorted by; None sorts last
-SORT_KEYS: Mapping[str, Callable[[ModelSummary], Any]] = {
+SORT_KEYS: Mapping[str, Callable[[Listed], Any]] = {
     "name": lambda each: each.model.name,
     "created_at": lambda each: each.model.created_at.isoformat(),
-    "accuracy": lambda each: each.solo.accuracy.rate if each.solo.accuracy else None,
-    "parameters": lambda each: each.network.parameters if each.network else None,
-    "gmacs": lambda each: each.network.macs if each.network else None,
+    "accuracy": lambda each: each.accuracy,
+    "parameters": lambda each: each.model.network.parameters if each.model.network else None,
+    "gmacs": lambda each: each.model.network.macs if each.model.network else None,
 }
 
 
@@ -76,11 +90,11 @@ def summarise(model: Model, snapshot: Snapshot | None) -> ModelSummary:
     return ModelSummary(model=model, solo=solo, progress=read_progress(snapshot, model))
 
 
-def list_models(zoo: Zoo, wanted: ModelFilter, snapshot_of: Callable[[int], Snapshot | None]) -> list[ModelSummary]:
+def find_models(zoo: Zoo, wanted: ModelFilter, snapshot_of: Callable[[int], Snapshot | None]) -> list[Listed]:
     """The models that pass the filter, by name; snapshot_of gives the comparison to show for a task."""
     models = [model for model in zoo.models if _passes(model, wanted)]
     snapshots = {task_id: snapshot_of(task_id) for task_id in {model.task_id for model in models}}
-    return [summarise(model, snapshots[model.task_id]) for model in models]
+    return [Listed(model, snapshots[model.task_id]) for model in models]
 
 
 def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None) -> ModelDetail:

@@ -56,10 +56,12 @@ class NoiseTest:
         sources and targets are network ids; the counts cover the first `rungs` rungs. A cell with a rung on which its
         target has no noise bits yet cannot be told; its pair changes again after them.
         """
-        attacked = [self.attacks.get(each, NOT_ATTACKED) for each in targets.tolist()]
-        noise = np.array([each.n_noise_fooled for each in attacked], dtype=np.int64)
+        networks, which = np.unique(targets, return_inverse=True)
+        attacked = [self.attacks.get(each, NOT_ATTACKED) for each in networks.tolist()]
+        noise = np.array([each.n_noise_fooled for each in attacked], dtype=np.int64)[which]
+        attacked_rungs = np.array([each.rungs for each in attacked], dtype=np.int64)[which]
         verdict = np.full(len(sources), MISSING, dtype=np.int8)
-        open_ = (fooled >= 0) & (np.array([each.rungs for each in attacked]) >= rungs)
+        open_ = (fooled >= 0) & (attacked_rungs >= rungs)
         sure = open_ & certainly_above(np.maximum(fooled, 0), noise, n)
         verdict[sure] = 1
         unsure = np.flatnonzero(open_ & ~sure)
