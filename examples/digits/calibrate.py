@@ -5,7 +5,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import combinations
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from examples.digits import images
 from examples.digits.train import train_zoo
-from examples.digits.zoo import EPSILON, MEMBERS, PROTOCOL, Member
+from examples.digits.zoo import MEMBERS, PROTOCOL, Member
 from sat_engine import measure
 from sat_engine.catalogue import find
 from sat_engine.networks import Classifier, NetworkSpec, build
@@ -73,9 +73,9 @@ def load(member: Member, checkpoint: Path) -> Classifier:
 
 def attacked(member: Member, classifier: Classifier, protocol: Protocol, n: int = images.HELD_OUT) -> Measured:
     """Return the member measured on the first n held-out images."""
-    squares, labels = (array[:n] for array in images.held_out())
-    correct = measure.correct(measure.evaluate(classifier, squares), labels)
-    attack = measure.attack(classifier, squares, labels, correct, protocol)
+    squares, labels = images.held_out()
+    correct = measure.correct(measure.evaluate(classifier, squares[:n]), labels[:n])
+    attack = measure.attack(classifier, squares[:n], labels[:n], correct, protocol)
     return Measured(member=member, classifier=classifier, correct=correct, attack=attack)
 
 
@@ -128,15 +128,17 @@ def print_members(zoo: Sequence[Measured], seconds: Mapping[str, float]) -> None
 
 def print_pairs(zoo: Sequence[Measured]) -> None:
     """Print the zoo's SAT scores, and the means of the pairs that the paper's Table 2 sets side by side."""
-    sat = {frozenset((a.member.name, b.member.name)): pair_score(a, b) for a, b in combinations(zoo, 2)}
+    sat: dict[frozenset[str], float] = {}
+    by_kind: dict[str, list[float]] = {}
+    for one, other in combinations(zoo, 2):
+        found = pair_score(one, other)
+        sat[frozenset((one.member.name, other.member.name))] = found
+        by_kind.setdefault(kind_of_pair(one.member, other.member), []).append(found)
     names = [each.member.name for each in zoo]
     print_row("", *names)
     print_row(*["---"] * (len(names) + 1))
-    for a in names:
-        print_row(a, *("" if a == b else f"{sat[frozenset((a, b))]:.2f}" for b in names))
-    by_kind: dict[str, list[float]] = {}
-    for a, b in combinations(zoo, 2):
-        by_kind.setdefault(kind_of_pair(a.member, b.member), []).append(sat[frozenset((a.member.name, b.member.name))])
+    for name in names:
+        print_row(name, *("" if name == other else f"{sat[frozenset((name, other))]:.2f}" for other in names))
     for kind, scores in by_kind.items():
         print(f"\n{kind}: mean SAT {np.mean(scores):.2f} over {len(scores)} pairs")
 
