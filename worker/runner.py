@@ -58,7 +58,7 @@ def run(context: Context, claimed: Claim, task: Task) -> None:
         _settle(context, claimed, lambda session, held: give_up(session, held, reason))
     except Exception as error:  # whatever a network's code raises is that network's failure
         log.exception("job %s failed", claimed.job_id)
-        reason = f"it raised {type(error).__name__} ({error}); the traceback is in the log of worker {context.worker_id}"
+        reason = f"it raised {type(error).__name__} ({error}); worker {context.worker_id} logged the traceback"
         _settle(context, claimed, lambda session, held: try_again(session, held, reason))
 
 
