@@ -13,6 +13,7 @@ from registry.database import transaction
 from registry.jobs import claim, want
 from registry.models import retry_model
 from registry.tables import JobKind, Lane, ModelState, WorkerRow
+from sat_engine.protocol import PRESETS
 from tests.api.conftest import Api
 from tests.api.world import World
 
@@ -71,7 +72,7 @@ def test_protocols_are_added_once_by_their_parameters(api: Api, world: World) ->
     assert api.post("/protocols", json={"name": "strong", "epsilon": "4/255"}).status_code == 409
     for body in ({"name": "x", "epsilon": "9"}, {"name": "x", "attack": "magic"}, {"name": "x", "speed": 1}, {}):
         assert api.post("/protocols", json=body).status_code == 422
-    assert [each["name"] for each in api.get("/protocols").json()["items"]] == ["pgd", "pgd-paper", "strong"]
+    assert [each["name"] for each in api.get("/protocols").json()["items"]] == [*PRESETS, "strong"]
 
 
 def test_the_first_comparison_is_the_default_and_starts_paused(api: Api, world: World) -> None:
@@ -128,7 +129,7 @@ def test_lists_come_in_pages(api: Api, world: World) -> None:
         page = api.get(path).json()
         names += [each["name"] for each in page["items"]]
         path = page["next"]
-    assert names == ["pgd", "pgd-paper"]
+    assert names == list(PRESETS)
 
 
 def test_jobs_say_what_is_done_where(api: Api, zoo: World) -> None:
