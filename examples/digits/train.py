@@ -23,7 +23,7 @@ class TrainingError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """One member is ready, as which of how many, after how many seconds of training (0 where it was there)."""
+    """One member is ready, as which of how many, after how many seconds of one core (0 where it was there)."""
 
     name: str
     path: Path
@@ -56,7 +56,7 @@ def train_members(folder: Path, members: Iterable[Member], progress: Progress | 
 
 
 def _train(missing: Sequence[Member], paths: Mapping[str, Path]) -> Iterator[tuple[str, float]]:
-    """Yield each member's name and seconds of training, as they get ready."""
+    """Yield each member's name and seconds of one core, as they get ready."""
     if not missing:
         return
     # spawned, not forked: torch's threads do not survive a fork
@@ -97,6 +97,6 @@ def _end_with_parent() -> None:
 def _fit(member: Member, path: Path) -> float:
     from examples.digits.fit import fit  # torch
 
-    started = time.monotonic()
+    started = time.process_time()
     fit(member, path)
-    return time.monotonic() - started
+    return time.process_time() - started
