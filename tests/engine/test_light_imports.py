@@ -8,7 +8,9 @@ import pytest
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "safetensors")
 
 
-@pytest.mark.parametrize("module", ["errors", "protocol", "bits", "ordering", "scores", "spec", "io.tensors"])
+@pytest.mark.parametrize(
+    "module", ["errors", "protocol", "bits", "ordering", "scores", "agreement", "spec", "io.tensors"]
+)
 def test_a_light_module_stays_light(module: str) -> None:
     program = f"import sys, sat_engine.{module}; print([name for name in {HEAVY} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
