@@ -5,16 +5,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-# Images a batch, everywhere. Part of the numeric path: another batch may flip a bit in a thousand.
-BATCH = 64
+from sat_engine.batching import CHUNKS, Batch
+from sat_engine.precision import Precision
+
+# Positions a chunk on a CPU. Part of the numeric path: another batch may flip a bit in a thousand.
+BATCH = CHUNKS["cpu"]
 # ITU-R BT.601: the share of red, green and blue in brightness
 LUMA = (0.299, 0.587, 0.114)
 
 
 class Classifier(nn.Module):
-    """A frozen network in eval mode and float32, with normalisation and channel conversion inside.
+    """A frozen network in eval mode, with normalisation and channel conversion inside.
 
-    So an attack's epsilon is in the image set's own pixels, whatever the network does with them.
+    So an attack's epsilon is in the image set's own pixels, whatever the network does with them. lowering names what
+    was done to the network's layers ("folded onednn"); batch is shared with whoever remembers it.
     """
 
     mean: Tensor
@@ -32,6 +36,9 @@ class Classifier(nn.Module):
         mean: Sequence[float],
         std: Sequence[float],
         class_map: Sequence[int],
+        precision: Precision = Precision.FLOAT32,
+        batch: Batch | None = None,
+        lowering: str = "",
     ) -> None:
         """Wrap network, which takes (n, channels, input_side, input_side) and gives (n, outputs)."""
         super().__init__()
@@ -41,6 +48,8 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("luma", torch.tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
+        self.precision, self.lowering = precision, lowering
+        self._batch = batch
         self.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
 
     @property
@@ -49,10 +58,18 @@ class Classifier(nn.Module):
         return self.mean.device
 
     @property
+    def batch(self) -> Batch:
+        """How many images go through at once; the device decides where none was given."""
+        if self._batch is None:
+            self._batch = Batch.default(self.device)
+        return self._batch
+
+    @property
     def numeric_path(self) -> str:
-        """What a bit may depend on, such as "float32 channels_last batch=64 torch=2.14 cpu"."""
+        """What a bit may depend on, such as "float32 folded onednn channels_last batch=64 torch=2.14 cpu"."""
         version = ".".join(torch.__version__.split(".")[:2])
-        return f"float32 channels_last batch={BATCH} torch={version} {self.device.type}"
+        layers = f"{self.precision} {self.lowering}".strip()
+        return f"{layers} channels_last {self.batch.describe()} torch={version} {self.device.type}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of float images (n, image_channels, side, side) in [0, 1].
@@ -66,5 +83,6 @@ class Classifier(nn.Module):
         else:
             seen = images.expand(-1, self.channels, -1, -1)
         normalised = ((seen - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.network(normalised)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is Precision.BFLOAT16):
+            logits: Tensor = self.network(normalised)
         return logits[:, self.class_map].float()

@@ -1,12 +1,15 @@
 """Measuring one network on one part of an image set.
 
-Images are uint8 (n, side, side, channels) in the part's order. A chunk is the positions [k · BATCH, (k + 1) · BATCH)
-of the arrays given; the images of a chunk that are needed (source-correct, common) go through the network together.
+Images are uint8 (n, side, side, channels) in the part's order. A chunk is the positions [k · c, (k + 1) · c) of the
+arrays given, c being the classifier's batch.chunk; the images of a chunk that are needed (source-correct, common) go
+through the network together, or in pieces where memory does not suffice.
 So a rung computed whole, resumed at a chunk, or in any order of chunks gives equal bits.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from sat_engine import noise
 from sat_engine.attacks import attack_for
+from sat_engine.batching import BatchHalvedError, Pass
 from sat_engine.classifier import BATCH, Classifier
 from sat_engine.errors import NotComputableError
 from sat_engine.geometry import resize
@@ -28,6 +32,23 @@ Bools = NDArray[np.bool_]
 Integers = NDArray[np.integer]
 Logits = NDArray[np.float32]
 Progress = Callable[[float], None]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _again_when_halved(measure: Callable[Concatenate[Classifier, P], R]) -> Callable[Concatenate[Classifier, P], R]:
+    """Begin a call anew with a smaller batch, so that all of its result has one numeric path."""
+
+    @wraps(measure)
+    def call(classifier: Classifier, *args: P.args, **kwargs: P.kwargs) -> R:
+        while True:
+            try:
+                return measure(classifier, *args, **kwargs)
+            except BatchHalvedError:
+                if classifier.device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+    return call  # type: ignore[return-value]  # the first argument keeps its name, which mypy minds here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,13 +66,14 @@ class AttackResult:
     noise_fooled: Bools
 
 
+@_again_when_halved
 def evaluate(classifier: Classifier, images: Images, *, progress: Progress | None = None) -> Logits:
     """Return float32 logits (n, classes) of the clean images; progress hears shares of 1.
 
     Raises NotComputableError where logits are not finite.
     """
     logits = np.empty((len(images), len(classifier.class_map)), np.float32)
-    for chunk in _chunks(len(images), progress):
+    for chunk in _chunks(classifier, len(images), progress):
         logits[chunk] = _logits(classifier, images[chunk], first=chunk.start)
     return logits
 
@@ -61,6 +83,7 @@ def correct(logits: Logits, labels: Integers) -> Bools:
     return np.asarray(logits.argmax(axis=1) == labels)
 
 
+@_again_when_halved
 def attack(
     classifier: Classifier,
     images: Images,
@@ -80,7 +103,7 @@ def attack(
     side = classifier.input_side
     adversarial = np.empty((len(positions), side, side, images.shape[3]), np.uint8)
     fooled, noise_fooled = np.zeros(len(images), np.bool_), np.zeros(len(images), np.bool_)
-    for chunk in _chunks(len(images), progress):
+    for chunk in _chunks(classifier, len(images), progress):
         rows = _rows(positions, chunk)
         here = positions[rows]
         if not len(here):
@@ -93,6 +116,7 @@ def attack(
     return AttackResult(images=adversarial, positions=positions, fooled=fooled, noise_fooled=noise_fooled)
 
 
+@_again_when_halved
 def transfer(target: Classifier, adversarial: Images, positions: Integers, labels: Integers, common: Bools) -> Bools:
     """Return where (n,) a source's adversarial images fool the target, among the common positions.
 
@@ -100,7 +124,7 @@ def transfer(target: Classifier, adversarial: Images, positions: Integers, label
     target are both right on the clean image, and only those images are looked at.
     """
     fooled = np.zeros(len(labels), np.bool_)
-    for chunk in _chunks(len(labels)):
+    for chunk in _chunks(target, len(labels)):
         rows = _rows(positions, chunk)
         rows = rows[common[positions[rows]]]
         here = positions[rows]
@@ -109,10 +133,11 @@ def transfer(target: Classifier, adversarial: Images, positions: Integers, label
     return fooled
 
 
+@_again_when_halved
 def floor(target: Classifier, images: Images, labels: Integers, common: Bools, *, source_side: int) -> Bools:
     """Return where (n,) the target is wrong on the clean image brought to source_side and back: resizing alone."""
     fooled = np.zeros(len(labels), np.bool_)
-    for chunk in _chunks(len(labels)):
+    for chunk in _chunks(target, len(labels)):
         here = chunk.start + np.flatnonzero(common[chunk])
         if len(here):
             resized = resize(images[here], source_side)
@@ -120,12 +145,13 @@ def floor(target: Classifier, images: Images, labels: Integers, common: Bools, *
     return fooled
 
 
+@_again_when_halved
 def ceiling(
     source: Classifier, adversarial: Images, positions: Integers, labels: Integers, *, target_side: int
 ) -> Bools:
     """Return where (n,) the source is fooled by its own images after they went to target_side and came back."""
     fooled = np.zeros(len(labels), np.bool_)
-    for chunk in _chunks(len(labels)):
+    for chunk in _chunks(source, len(labels)):
         rows = _rows(positions, chunk)
         here = positions[rows]
         if len(here):
@@ -134,9 +160,9 @@ def ceiling(
     return fooled
 
 
-def _chunks(n: int, progress: Progress | None = None) -> Iterator[slice]:
-    for start in range(0, n, BATCH):
-        stop = min(start + BATCH, n)
+def _chunks(classifier: Classifier, n: int, progress: Progress | None = None) -> Iterator[slice]:
+    for start in range(0, n, classifier.batch.chunk):
+        stop = min(start + classifier.batch.chunk, n)
         yield slice(start, stop)
         if progress:
             progress(stop / n)
@@ -152,11 +178,14 @@ def _perturbed(
     classifier: Classifier, clean: Images, labels: Integers, protocol: Protocol, positions: Integers
 ) -> Images:
     """Return the attacked images as bytes (n, s, s, channels), within whole levels of epsilon of clean."""
-    with exact_float32():
-        moved = attack_for(protocol, positions).perturb(
-            classifier, _pixels(classifier, clean), torch.from_numpy(labels.astype(np.int64)).to(classifier.device)
-        )
-        rounded = (255 * moved).round().to(torch.int16).permute(0, 2, 3, 1).cpu().numpy()
+    rounded = np.empty(clean.shape, np.int16)
+    for piece in classifier.batch.pieces(len(clean), Pass.GRADIENT):
+        with exact_float32(), classifier.batch.fitting(Pass.GRADIENT):
+            targets = torch.from_numpy(labels[piece].astype(np.int64)).to(classifier.device)
+            moved = attack_for(protocol, positions[piece]).perturb(
+                classifier, _pixels(classifier, clean[piece]), targets
+            )
+            rounded[piece] = (255 * moved).round().to(torch.int16).permute(0, 2, 3, 1).cpu().numpy()
     # where 255 · epsilon is not whole, rounding may leave the ball by a fraction of a level: come back
     room = noise.levels(protocol.epsilon)
     low, high = np.maximum(clean.astype(np.int16) - room, 0), np.minimum(clean.astype(np.int16) + room, 255)
@@ -169,9 +198,12 @@ def _wrong(classifier: Classifier, images: Images, labels: Integers, *, first: i
 
 
 def _logits(classifier: Classifier, images: Images, *, first: int) -> Logits:
-    """Return logits of at most BATCH images of any size; first is the position of the chunk, for the error."""
-    with torch.no_grad(), exact_float32():
-        logits: Logits = classifier(_pixels(classifier, resize(images, classifier.input_side))).cpu().numpy()
+    """Return logits of a chunk's images of any size; first is the position of the chunk, for the error."""
+    resized = resize(images, classifier.input_side)
+    logits = np.empty((len(images), len(classifier.class_map)), np.float32)
+    for piece in classifier.batch.pieces(len(images), Pass.FORWARD):
+        with torch.no_grad(), exact_float32(), classifier.batch.fitting(Pass.FORWARD):
+            logits[piece] = classifier(_pixels(classifier, resized[piece])).cpu().numpy()
     if unfit := int((~np.isfinite(logits)).any(axis=1).sum()):
         raise NotComputableError(
             f"the network's logits are not finite on {unfit} of {len(images)} images from position {first} on; "

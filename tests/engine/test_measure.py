@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sat_engine import measure, networks, noise
+from sat_engine.batching import Batch
 from sat_engine.classifier import Classifier
 from sat_engine.errors import NotComputableError
 from sat_engine.geometry import resize
@@ -133,8 +134,8 @@ def test_another_batch_flips_no_clean_bit_and_almost_no_fooled_one(
     zoo: Any, digits: Any, quick: Any, results: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {(a, b): transferred(a, b, results, zoo, digits) for a in zoo for b in zoo}
-    monkeypatch.setattr(measure, "BATCH", 23)
     for trained in zoo.values():
+        monkeypatch.setattr(trained.classifier, "_batch", Batch.of(23))
         logits = measure.evaluate(trained.classifier, digits.images)
         assert np.array_equal(measure.correct(logits, digits.labels), trained.correct)
     again = {

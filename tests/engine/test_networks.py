@@ -83,7 +83,7 @@ def test_a_classifier_is_frozen(resnet: tuple[NetworkSpec, dict[str, Tensor]]) -
     assert not classifier.training
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     assert all(parameter.dtype == torch.float32 for parameter in classifier.parameters())
-    assert classifier.numeric_path.startswith("float32 channels_last batch=64 torch=")
+    assert classifier.numeric_path.startswith("float32 folded onednn channels_last batch=64 torch=")
     assert classifier.numeric_path.endswith(" cpu")
 
 

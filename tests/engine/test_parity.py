@@ -1,0 +1,59 @@
+"""A faster path stands for float32 only where it gives nearly the same bits."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from sat_engine import measure, networks
+from sat_engine.parity import Parity, compare_paths
+from sat_engine.precision import Precision, has_fast_bfloat16, precision_of
+
+
+def test_a_path_is_at_parity_with_itself(zoo: Any, digits: Any, quick: Any, results: Any) -> None:
+    same = zoo["byobnet"].classifier
+    parity = compare_paths(same, same, digits.images, digits.labels, quick, {"nfnet": results["nfnet"]})
+    assert parity.passes
+    assert parity.n == zoo["byobnet"].correct.sum()
+    assert set(parity.cells) == {"own attack", "noise", "the reference's attack", "nfnet"}
+    assert set(parity.cells.values()) == {0.0}
+
+
+def test_bfloat16_is_recorded_and_its_parity_measured(zoo: Any, digits: Any, quick: Any) -> None:
+    trained = zoo["byobnet"]
+    fast = networks.build(trained.spec, trained.tensors, image_channels=1, precision=Precision.BFLOAT16)
+    assert fast.numeric_path.startswith("bfloat16 folded channels_last ")
+    assert precision_of(fast.numeric_path) is Precision.BFLOAT16
+    few = slice(64)
+    logits = measure.evaluate(fast, digits.images[few])
+    exact = measure.evaluate(trained.classifier, digits.images[few])
+    assert not (logits == exact).all(), "nothing was computed in bfloat16"
+    parity = compare_paths(trained.classifier, fast, digits.images[few], digits.labels[few], quick)
+    assert parity.clean_flips < 0.1
+
+
+def test_another_network_does_not_pass_for_this_one(zoo: Any, digits: Any, quick: Any) -> None:
+    parity = compare_paths(
+        zoo["byobnet"].classifier, zoo["efficientnet"].classifier, digits.images, digits.labels, quick
+    )
+    assert not parity.passes
+
+
+@pytest.mark.parametrize(
+    ("clean_flips", "net_change", "cells", "passes"),
+    [
+        (0.005, 0.002, {"a": 0.01, "b": -0.006}, True),
+        (0.006, 0.0, {"a": 0.0}, False),
+        (0.0, -0.003, {"a": -0.003}, False),
+        (0.0, 0.0, {"a": 0.011, "b": -0.011}, False),
+    ],
+)
+def test_the_gate(clean_flips: float, net_change: float, cells: dict[str, float], passes: bool) -> None:  # noqa: FBT001  # a column of the table
+    assert Parity(n=500, clean_flips=clean_flips, net_change=net_change, cells=cells).passes == passes
+
+
+def test_old_paths_are_float32_and_the_cpu_is_asked() -> None:
+    assert precision_of("float32") is Precision.FLOAT32
+    assert precision_of("test") is Precision.FLOAT32
+    assert isinstance(has_fast_bfloat16(torch.device("cpu")), bool)
+    assert not has_fast_bfloat16(torch.device("meta"))
