@@ -10,7 +10,19 @@ from starlette.middleware import Middleware
 
 from api import openapi, problems
 from api.edge import BodyLimit, KnownHosts, RequestLog
-from api.routes import clusters, comparisons, health, image_sets, models, pairs, protocols, recommend, similar, work
+from api.routes import (
+    agreement,
+    clusters,
+    comparisons,
+    health,
+    image_sets,
+    models,
+    pairs,
+    protocols,
+    recommend,
+    similar,
+    work,
+)
 from api.services import make_services
 from registry.settings import Settings
 
@@ -43,7 +55,19 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(BodyLimit),
         ],
     )
-    for noun in (models, similar, pairs, clusters, recommend, image_sets, protocols, comparisons, work, health):
+    for noun in (
+        models,
+        similar,
+        pairs,
+        agreement,
+        clusters,
+        recommend,
+        image_sets,
+        protocols,
+        comparisons,
+        work,
+        health,
+    ):
         app.include_router(noun.router)
     problems.install(app)
     openapi.install(app)

@@ -119,13 +119,21 @@ FractionText = Annotated[str, BeforeValidator(_read_fraction)]
 
 
 class ProtocolDeclaration(Declaration):
-    """The body of POST /protocols; what is left out takes the value of the preset `pgd`."""
+    """The body of POST /protocols; what is left out is as the attack was published.
+
+    Further fields are the attack's own options (GET /protocols/attacks lists them); the engine refuses others by name.
+    """
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={"examples": [{"name": "gentle", "attack": "mi-fgsm", "epsilon": "4/255", "momentum": 1}]},
+    )
 
     name: Name
     attack: Word = "pgd"
     epsilon: FractionText = "8/255"
-    step_size: FractionText = "2/255"
-    steps: Annotated[int, Field(ge=0, le=10_000)] = 50
+    step_size: FractionText | None = Field(default=None, description="Of a [0, 1] pixel.")
+    steps: Annotated[int, Field(ge=0, le=10_000)] | None = None
     start: Word | None = None
     loss: Word | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None

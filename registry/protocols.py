@@ -8,11 +8,16 @@ from registry.declarations import ProtocolDeclaration
 from registry.errors import ConflictError, InvalidError
 from registry.tables import ProtocolRow
 from sat_engine.errors import ProtocolError
-from sat_engine.protocol import PRESETS, Protocol
+from sat_engine.protocol import PRESETS, Protocol, with_published
 
 PRESET_DESCRIPTIONS = {
     "pgd": "PGD-50, L-infinity, step 2/255 from the image itself; iterates stay on the uint8 grid. The default.",
     "pgd-paper": "The paper's words read literally: step 0.1, so that every step lands on a corner of the ball.",
+    "mi-fgsm": "Momentum iterative FGSM (Dong et al., 2018): 10 steps of a tenth of the radius.",
+    "vmi-fgsm": "MI-FGSM tuned by the gradients of 20 random neighbours (Wang and He, 2021); four times pgd's cost.",
+    "low-frequency-pgd": "pgd along the lower half of the gradient's frequencies on each axis.",
+    "apgd": "AutoAttack's first part (Croce and Hein, 2020): 100 steps from a random start, halving its own step.",
+    "patch-fool": "One patch of any values, driven by attention (Fu et al., 2022); vision transformers only.",
 }
 
 
@@ -23,7 +28,7 @@ def create_protocol(session: Session, declaration: ProtocolDeclaration) -> Proto
     """
     parameters = declaration.model_dump(exclude={"name", "description"}, exclude_none=True)
     try:
-        protocol = Protocol.from_parameters(parameters)
+        protocol = Protocol.from_parameters(with_published(parameters))
     except ProtocolError as error:
         raise InvalidError(str(error)) from error
     return _store(session, declaration.name, protocol, declaration.description)

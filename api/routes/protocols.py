@@ -5,11 +5,12 @@ from fastapi import APIRouter, Request, Response
 from api.cache import make_body
 from api.paging import Cursor, Limit, decode_cursor, next_url
 from api.schemas.base import Problem
-from api.schemas.measuring import Protocol, ProtocolPage
+from api.schemas.measuring import Attack, Attacks, Protocol, ProtocolPage
 from api.services import ReadSession, ServicesOf
 from registry.declarations import ProtocolDeclaration
 from registry.protocols import create_protocol
 from registry.reads.measuring import list_protocols
+from sat_engine.attack_kinds import KINDS
 
 router = APIRouter(prefix="/protocols", tags=["measuring"])
 
@@ -22,10 +23,17 @@ router = APIRouter(prefix="/protocols", tags=["measuring"])
     responses={status: {"model": Problem} for status in (409, 422)},
 )
 def add_protocol(declaration: ProtocolDeclaration, services: ServicesOf) -> Response:
-    """An attack with its parameters; what is left out is as in `pgd`. The same again is harmless."""
+    """An attack with its parameters; what is left out is as published. The same again is harmless."""
     with services.writing() as session:
         answer = Protocol.of(create_protocol(session, declaration))
     return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
+
+
+@router.get("/attacks", response_model=Attacks, summary="All attacks")
+def list_attacks(request: Request) -> Response:
+    """What a protocol's `attack` can be: what each can do, its options, and which cannot be run here, and why."""
+    answer = Attacks(items=[Attack.of(name, kind) for name, kind in KINDS.items()])
+    return make_body(answer.model_dump_json().encode()).respond(request)
 
 
 @router.get("", response_model=ProtocolPage, summary="All protocols")

@@ -2,10 +2,15 @@
 
 from typing import Any, Self
 
+from pydantic import Field
+
 from api.schemas.base import Answer, Page
+from registry.protocols import load_protocol
 from registry.reads.progress import read_comparison_progress
 from registry.reads.snapshot import Snapshot
 from registry.tables import ComparisonState, ImageSetRow, ProtocolRow, TaskRow
+from sat_engine.attack_kinds import KINDS, AttackKind, Randomness, Start
+from sat_engine.attack_kinds import Attack as AttackName
 
 
 class ImageSetTask(Answer):
@@ -38,6 +43,7 @@ class ImageSet(Answer):
     task: ImageSetTask
     parts: Parts
     prefix: int
+    seed: int = Field(description="Of the fixed order: images are sorted by sha256 of `<seed>:<index>`.")
     side: int
     channels: int
     description: str
@@ -53,6 +59,7 @@ class ImageSet(Answer):
             task=ImageSetTask(name=task.name, classes=task.classes),
             parts=Parts(attack=row.n_attack, select=row.n_select, report=row.n_report),
             prefix=row.prefix,
+            seed=row.order_seed,
             side=row.side,
             channels=row.channels,
             description=row.description,
@@ -64,18 +71,92 @@ class ImageSetPage(Page[ImageSet]):
     """One page of image sets."""
 
 
+class Capabilities(Answer):
+    """What sets an attack apart from others."""
+
+    randomness: Randomness = Field(description="none, or seeded image by image: independent of batch and order.")
+    on_grid: bool = Field(description="With whole levels of 255 for epsilon and step, nothing is rounded.")
+    needs_patches: bool = Field(description="Attacks only networks that cut images into patches and attend to them.")
+    needs_generator: bool = Field(description="Its images come from a trained generator.")
+
+
+class AttackOption(Answer):
+    """A number that one attack takes beside epsilon, step_size, steps, start and seed."""
+
+    name: str
+    meaning: str
+    default: str
+    low: str
+    high: str
+    whole: bool
+
+
+class Attack(Answer):
+    """An attack of the catalogue; `reason` says why one is not available."""
+
+    name: str
+    title: str
+    source: str
+    available: bool
+    reason: str | None
+    capabilities: Capabilities
+    starts: list[Start]
+    steps: int = Field(description="As published.")
+    options: list[AttackOption]
+
+    @classmethod
+    def of(cls, name: str, kind: AttackKind) -> Self:
+        """The attack as it is shown."""
+        return cls(
+            name=name,
+            title=kind.title,
+            source=kind.source,
+            available=kind.unavailable is None,
+            reason=kind.unavailable,
+            capabilities=Capabilities.model_validate(kind),
+            starts=list(kind.starts),
+            steps=kind.steps,
+            options=[
+                AttackOption(
+                    name=option,
+                    meaning=each.meaning,
+                    default=str(each.default),
+                    low=str(each.low),
+                    high=str(each.high),
+                    whole=each.whole,
+                )
+                for option, each in kind.options.items()
+            ],
+        )
+
+
+class Attacks(Answer):
+    """All attacks."""
+
+    items: list[Attack]
+
+
 class Protocol(Answer):
     """A protocol; `parameters` is its canonical form, which the digest is of."""
 
     name: str
     digest: str
     parameters: dict[str, Any]
+    capabilities: Capabilities
+    gradients: int = Field(description="What an image costs: gradients, each a forward and a backward pass.")
     description: str
 
     @classmethod
     def of(cls, row: ProtocolRow) -> Self:
         """The protocol as it is shown."""
-        return cls(name=row.name, digest=row.digest.hex(), parameters=row.parameters, description=row.description)
+        return cls(
+            name=row.name,
+            digest=row.digest.hex(),
+            parameters=row.parameters,
+            capabilities=Capabilities.model_validate(KINDS[AttackName(row.attack)]),
+            gradients=load_protocol(row).gradients,
+            description=row.description,
+        )
 
 
 class ProtocolPage(Page[Protocol]):

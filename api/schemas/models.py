@@ -110,6 +110,7 @@ class ModelDetail(ModelSummary):
     model_args: dict[str, Any]
     input: Input | None = Field(description="Null while only the catalogue's weights say.")
     task: TaskShape
+    class_map: list[int] | None = Field(description="The output for each class of the task, in its order.")
     components: dict[str, str | None] = Field(description="The paper's 13 components; null where it cannot be told.")
     accuracies: Accuracies
     self_fooling: Fooled | None = Field(description="Own adversarial images that fool the network itself.")
@@ -136,6 +137,7 @@ class ModelDetail(ModelSummary):
                 "pretrained": model.declaration.get("pretrained"),
                 "model_args": model.network.model_args if model.network else model.declaration.get("model_args", {}),
                 "input": _input(model),
+                "class_map": model.network.class_map if model.network else None,
                 "task": {"name": read.task.name, "classes": len(read.task.classes)},
                 "components": model.network.components if model.network else {},
                 "accuracies": {part.value: _share("correct", parts.get(part)) for part in Part},

@@ -47,13 +47,13 @@ class Pace:
 
 
 def _work(snapshot: Snapshot) -> tuple[float, float]:
-    """Forward passes done and wanted: a cell is one an image, an attack two a step and image (forward and backward)."""
+    """Forward passes done and wanted: a cell is one an image, an attack two a gradient (forward and backward)."""
     comparison, cells = snapshot.comparison, snapshot.cells
     sizes = np.cumsum([0, *comparison.rung_sizes])
     networks = len(cells.networks)
     off_diagonal = (cells.fooled >= 0) & ~np.eye(networks, dtype=np.bool_)
     attacked = np.array([each.attack.rungs for each in snapshot.measures.solo.values() if each.attack], dtype=np.int64)
-    attack_cost = 2 * comparison.steps
+    attack_cost = 2 * comparison.gradients
     done = float(sizes[cells.rungs[off_diagonal]].sum()) + attack_cost * float(sizes[attacked].sum())
     refused = sum(float(sizes[-1] - sizes[each.rung]) for each in snapshot.refusals)
     return done + refused, float(sizes[-1]) * networks * (networks - 1 + attack_cost)

@@ -94,8 +94,8 @@ def _measured_progress(snapshot: Snapshot, model: Model, here: int) -> Progress:
     attacked = solo.attack.rungs if solo.attack else 0
     wanted = 2 * rungs * len(networks)
     measured = int(done.sum())
-    # an attack costs 2 forward passes a step, a cell one
-    attack_cost = 2 * snapshot.comparison.steps
+    # an attack costs 2 forward passes a gradient, a cell one
+    attack_cost = 2 * snapshot.comparison.gradients
     fraction = (attack_cost * attacked + measured + refused) / (attack_cost * rungs + wanted)
     complete = attacked == rungs and measured + refused >= wanted
     prefix = attacked > 0 and int(directed[networks].sum()) + refused_at_0 >= 2 * len(networks)

@@ -24,6 +24,7 @@ from registry.tables import (
     Source,
     TaskRow,
 )
+from sat_engine.protocol import Protocol
 
 SHOWN_CLASSES = 12
 _DIGEST = re.compile(r"@[0-9a-f]{8,64}")
@@ -103,7 +104,7 @@ class Comparison:
     n_select: int
     n_report: int
     prefix: int
-    steps: int
+    gradients: int
     state: ComparisonState
     is_default: bool
     version: int
@@ -210,7 +211,7 @@ def read_comparisons(connection: Connection) -> tuple[Comparison, ...]:
             ImageSetRow.n_select,
             ImageSetRow.n_report,
             ImageSetRow.prefix,
-            ProtocolRow.parameters["steps"].as_integer().label("steps"),
+            ProtocolRow.parameters,
             ComparisonRow.state,
             ComparisonRow.is_default,
             ComparisonRow.version,
@@ -219,7 +220,11 @@ def read_comparisons(connection: Connection) -> tuple[Comparison, ...]:
         .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
         .order_by(ComparisonRow.is_default.desc(), ComparisonRow.id)
     )
-    return tuple(Comparison(**row._mapping) for row in connection.execute(query))  # noqa: SLF001  public in SQLAlchemy
+    return tuple(_comparison(**row._mapping) for row in connection.execute(query))  # noqa: SLF001  public in SQLAlchemy
+
+
+def _comparison(*, parameters: Mapping[str, object], **columns: Any) -> Comparison:
+    return Comparison(gradients=Protocol.from_parameters(parameters).gradients, **columns)
 
 
 def _read_networks(connection: Connection, known: Mapping[int, Network]) -> dict[int, Network]:
