@@ -3,7 +3,7 @@
 import fnmatch
 import re
 import time
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import uuid4
 
 import structlog
@@ -16,6 +16,9 @@ from api.problems import problem
 REQUEST_ID = "X-Request-Id"
 # Everything but uploads is metadata: the longest, a list of 22,000 classes, takes less than 1 MB.
 MAX_BODY_BYTES = 4 * 2**20
+UPLOADS = frozenset({"/models", "/image-sets"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 CLIENT_LEFT = 499  # nginx's word for a client that did not wait
 _log = structlog.get_logger("api")
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -56,7 +59,11 @@ class RequestLog:
 
 
 class KnownHosts:
-    """Refuses other Host headers than those allowed, which keeps a page of another site from reaching loopback."""
+    """Refuses other Host headers than those allowed, and changes that a page of another site asks for.
+
+    The first keeps such a page from reaching loopback under a name of its own. The second is needed because a browser
+    sends a form's POST to any address without asking: it comes with the page's `Origin`. What is no browser sends none.
+    """
 
     def __init__(self, app: ASGIApp, allowed: tuple[str, ...]) -> None:
         self._app = app
@@ -64,17 +71,33 @@ class KnownHosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] == "http" and "*" not in self._allowed:
-            host = _host_name(Headers(scope=scope).get("host", ""))
-            if not any(fnmatch.fnmatchcase(host, pattern) for pattern in self._allowed):
-                detail = "this Host header is not answered here: use the address that the server printed."
-                await problem(400, "Unknown host", detail)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        app = self._app
+        if scope["type"] == "http":
+            app = self._refusal(scope["method"], Headers(scope=scope)) or app
+        await app(scope, receive, send)
+
+    def _refusal(self, method: str, headers: Headers) -> ASGIApp | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if "*" not in self._allowed and not self._allows(host):
+            detail = "this Host header is not answered here: use the address that the server printed."
+            return problem(400, "Unknown host", detail)
+        if method in SAFE or origin is None or _is_at(origin, host):
+            return None
+        if "*" not in self._allowed and self._allows(_split(origin).netloc):
+            return None
+        detail = (
+            f"a page of {origin[:200]!r} may change nothing here: use this server's own pages or a program, or have "
+            "its operator add the page's host to SAT_ALLOWED_HOSTS."
+        )
+        return problem(403, "Foreign page", detail)
+
+    def _allows(self, authority: str) -> bool:
+        host = (_split(f"//{authority}").hostname or "").lower()
+        return any(fnmatch.fnmatchcase(host, pattern) for pattern in self._allowed)
 
 
 class BodyLimit:
-    """Stops reading bodies that are larger than any metadata; uploads (multipart) count their own bytes."""
+    """Stops reading bodies that are larger than any metadata; the two routes for files count their own bytes."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
         self._app = app
@@ -82,7 +105,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"} or _is_multipart(scope):
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"} or _is_upload(scope):
             await self._app(scope, receive, send)
             return
         if int(Headers(scope=scope).get("content-length") or 0) > self._limit:
@@ -104,19 +127,35 @@ class BodyLimit:
         await self._app(scope, replay, send)
 
     def _refuse(self) -> ASGIApp:
-        detail = f"this route reads at most {self._limit} bytes; files go in a multipart form."
+        detail = f"at most {self._limit} bytes are read here; files go to /models or /image-sets in a multipart form."
         return problem(413, "Too large", detail, headers={"Connection": "close"})
 
 
-def _is_multipart(scope: Scope) -> bool:
-    return Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
+def _is_upload(scope: Scope) -> bool:
+    content_type = Headers(scope=scope).get("content-type", "").lower()
+    return scope["method"] == "POST" and scope["path"] in UPLOADS and content_type.startswith("multipart/")
 
 
-def _host_name(header: str) -> str:
+def _is_at(origin: str, host: str) -> bool:
+    """Whether the origin's authority is that of the Host header; a default port may be left out of either."""
+    page = _split(origin)
+    default = _DEFAULT_PORTS.get(page.scheme)
+    here = _authority(page, default)
+    return here is not None and here == _authority(_split(f"//{host}"), default)
+
+
+def _authority(parts: SplitResult, default_port: int | None) -> tuple[str, int | None] | None:
     try:
-        return (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return ""
+        return (parts.hostname, parts.port or default_port) if parts.hostname else None
+    except ValueError:  # the port is no number, or none that a port can have
+        return None
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # brackets that do not match
+        return urlsplit("")
 
 
 def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:

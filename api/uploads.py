@@ -1,5 +1,6 @@
 """Uploads: multipart forms read piece by piece, the file straight to disk, never whole in memory."""
 
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -15,10 +16,13 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.problems import invalid
-from registry.errors import InvalidError, TooLargeError, UnsupportedError
+from api.services import Services
+from registry.artifacts import ArtifactStore
+from registry.errors import InvalidError, TooLargeError, UnavailableError, UnsupportedError
 from sat_engine.errors import CheckpointError
 from sat_engine.io.tensors import read_header
 
+_log = logging.getLogger(__name__)
 Declared = TypeVar("Declared", bound=BaseModel)
 METADATA = "metadata"
 MAX_METADATA_BYTES = 4 * 2**20
@@ -41,16 +45,17 @@ class Upload:
 
 
 @asynccontextmanager
-async def receive_upload(request: Request, *, name: str, folder: Path, limit: int) -> AsyncIterator[Upload]:
+async def receive_upload(request: Request, services: Services, *, name: str) -> AsyncIterator[Upload]:
     """Read the form's `metadata` and the file field `name`; the file is removed at the end.
 
-    Raises UnsupportedError for other bodies, TooLargeError beyond `limit` bytes without reading the rest, and
-    InvalidError for a form that is cut short or lacks a field.
+    Raises UnsupportedError for other bodies, TooLargeError beyond the limit that the operator set without reading the
+    rest, InvalidError for a form that is cut short or lacks a field, UnavailableError when the disk takes no more.
     """
+    limit = services.settings.max_upload_bytes
     boundary = _boundary(request, name)
     if int(request.headers.get("content-length", 0)) > limit + OVERHEAD_BYTES:
         raise _too_large(limit)
-    with _temporary(folder) as (path, file):
+    with _temporary(services.store) as (path, file):
         form = _Form(name, file, limit)
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # its own dict type, by key
         try:
@@ -100,14 +105,29 @@ def _boundary(request: Request, name: str) -> bytes:
 
 
 @contextmanager
-def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    handle, name = tempfile.mkstemp(dir=folder, prefix="upload-")
+def _temporary(store: ArtifactStore) -> Iterator[tuple[Path, BinaryIO]]:
+    with _disk():
+        handle, name = tempfile.mkstemp(dir=store.spool, prefix="upload-")
     path = Path(name)
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             yield path, file
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """UnavailableError for what the disk refuses: it is full, a quota is reached, or the folder is gone."""
+    try:
+        yield
+    except OSError as error:
+        _log.exception("an upload could not be written")
+        reason = error.strerror or "it failed"
+        raise UnavailableError(
+            f"the server cannot store the upload ({reason}): its operator has to look at the disk that holds "
+            "SAT_ARTIFACTS and SAT_CACHE. Send it again then."
+        ) from error
 
 
 @dataclass
@@ -140,8 +160,9 @@ class _Form:
     def write(self) -> None:
         """Move what came to the disk."""
         view = memoryview(self.unwritten)
-        while view:
-            view = view[self.file.write(view) :]
+        with _disk():
+            while view:
+                view = view[self.file.write(view) :]
         view.release()
         self.unwritten = bytearray()
 

@@ -61,8 +61,7 @@ FORM: dict[str, Any] = {
 )
 async def add_image_set(request: Request, services: ServicesOf) -> Response:
     """Labelled images of one task, cut into three parts by a fixed permutation. The same again is harmless."""
-    spool, limit = services.store.spool, services.settings.max_upload_bytes
-    async with receive_upload(request, name="content", folder=spool, limit=limit) as upload:
+    async with receive_upload(request, services, name="content") as upload:
         answer, created = await run_in_threadpool(_create, services, upload.metadata, upload.file)
     return Response(
         answer.model_dump_json(),

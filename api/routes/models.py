@@ -76,8 +76,7 @@ async def create_model(request: Request, services: ServicesOf) -> Response:
     if content_type == "application/json":
         name = await run_in_threadpool(_register_pretrained, services, await request.body())
     elif content_type == "multipart/form-data":
-        spool, limit = services.store.spool, services.settings.max_upload_bytes
-        async with receive_upload(request, name="checkpoint", folder=spool, limit=limit) as upload:
+        async with receive_upload(request, services, name="checkpoint") as upload:
             name = await run_in_threadpool(_register_upload, services, upload.metadata, upload.file)
     else:
         raise UnsupportedError(

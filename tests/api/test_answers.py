@@ -106,6 +106,13 @@ def test_a_large_body_is_413_whether_it_says_so_or_not(api: Api) -> None:
         assert answer.headers["connection"] == "close"
 
 
+def test_a_form_passes_the_limit_only_where_files_are_taken(api: Api) -> None:
+    body = (b"x" * 100_000 for _ in range(90))
+    answer = api.post("/protocols", content=body, headers={"Content-Type": "multipart/form-data; boundary=X"})
+    assert answer.status_code == 413
+    assert "/image-sets in a multipart form" in answer.json()["detail"]
+
+
 def test_a_fault_of_ours_says_only_its_id(api: Api, zoo: World) -> None:
     api.get("/matrix")
     zoo_of = api.app.state.services.watch.view().zoo
@@ -133,6 +140,29 @@ def test_only_known_hosts_are_answered(start: Callable[..., Api]) -> None:
     for host in ("evil.org", "localhost.evil.org", "", "127.0.0.1.evil.org:8000", "[::1"):
         answer = api.get("/healthz", settle=False, headers={"Host": host})
         assert (answer.status_code, answer.headers["content-type"]) == (400, "application/problem+json"), host
+
+
+@pytest.mark.parametrize("allowed", [("127.0.0.1", "localhost"), ("*",)])
+def test_a_foreign_page_may_change_nothing(start: Callable[..., Api], allowed: tuple[str, ...]) -> None:
+    api = start(allowed_hosts=allowed)
+
+    def status(origin: str, host: str = "localhost:8000", method: str = "DELETE") -> int:
+        headers = {"Host": host, "Origin": origin}
+        return api.request(method, "/models/nobody", headers=headers).status_code
+
+    for origin in ("https://evil.org", "http://localhost.evil.org:8000", "null", "", "http://["):
+        assert status(origin) == 403, origin
+        assert status(origin, method="PATCH") == 403, origin
+        assert api.get("/healthz", settle=False, headers={"Host": "localhost", "Origin": origin}).status_code == 200
+    for origin in ("http://localhost:8000", "HTTP://LOCALHOST:8000"):
+        assert status(origin) == 404, origin
+    assert status("http://localhost", host="localhost") == status("http://localhost", host="localhost:80") == 404
+    assert status("http://evil.org:x", host="evil.org:x") in {400, 403}
+    # a page under another of the server's names, or of another program beside it
+    assert status("http://127.0.0.1:8000") == (403 if allowed == ("*",) else 404)
+    answer = api.delete("/models/nobody", headers={"Host": "localhost", "Origin": "https://evil.org"})
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "SAT_ALLOWED_HOSTS" in answer.json()["detail"]
 
 
 def test_without_a_database_everything_says_so_and_the_process_lives(start: Callable[..., Api]) -> None:

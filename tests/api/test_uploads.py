@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 import zipfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -175,3 +176,24 @@ def test_fields_may_come_in_any_order_and_any_chunks(api: Api, world: World) -> 
     answer = send(api, (body[start : start + 7] for start in range(0, len(body), 7)))
     assert answer.status_code == 422
     assert any(error["where"] == "name" for error in answer.json()["errors"])
+
+
+def test_a_disk_that_takes_no_more_is_503_with_the_reason(api: Api) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        answer = send(api, form(META, part("checkpoint", CHECKPOINT * 100, "a.safetensors")))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "File too large" in answer.json()["detail"]
+    assert "SAT_ARTIFACTS" in answer.json()["detail"]
+
+
+def test_a_spool_that_is_no_folder_is_503_with_the_reason(api: Api, tmp_path: Path) -> None:
+    spool = tmp_path / "artifacts" / "spool"
+    spool.touch()
+    answer = send(api, form(META, FILE))
+    assert answer.status_code == 503
+    assert "File exists" in answer.json()["detail"]
+    spool.unlink()
