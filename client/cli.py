@@ -6,6 +6,7 @@ import typer
 
 from client.commands import models, recommend, similarity, work
 from client.commands.images import images
+from client.commands.protocols import agreement, protocols
 from client.errors import ClientError
 from client.joined import join_commands
 from client.output import complaints
@@ -18,6 +19,7 @@ app = typer.Typer(
     help="A registry of image classifiers that knows which of them behave alike.",
 )
 app.add_typer(images, name="images")
+app.add_typer(protocols, name="protocols")
 app.command()(models.register)
 app.command()(models.models)
 app.command()(models.model)
@@ -27,6 +29,7 @@ app.command()(similarity.similar)
 app.command()(similarity.pair)
 app.command()(similarity.matrix)
 app.command()(similarity.clusters)
+app.command()(agreement)
 app.add_typer(recommend.recommend, name="recommend")
 app.command()(work.jobs)
 app.command()(work.workers)

@@ -22,6 +22,7 @@ import httpx
 
 from client.errors import BusyError, NotFoundError
 from client.shapes import (
+    Agreement,
     Clusters,
     Comparison,
     Ensemble,
@@ -138,6 +139,10 @@ class Registry:
                 raise BusyError(503, {"detail": detail})
             time.sleep(float(response.headers.get("retry-after", POLL_SECONDS)))
 
+    def agreement(self, first: str, second: str) -> Agreement:
+        """Return how far two comparisons, named <image set>/<protocol>, rank pairs alike."""
+        return cast("Agreement", self._get("/agreement", {"comparisons": f"{first},{second}"}))
+
     # ---- recommendations
 
     def ensemble(self, *, wait_seconds: float = JOB_SECONDS, **query: Any) -> Ensemble:
@@ -177,6 +182,10 @@ class Registry:
     def protocols(self) -> Iterator[dict[str, Any]]:
         """Yield all protocols."""
         return self._all("/protocols", {})
+
+    def attacks(self) -> list[dict[str, Any]]:
+        """Return the attacks that a protocol can be made of, those that cannot be run with the reason."""
+        return cast("list[dict[str, Any]]", self._get("/protocols/attacks", {})["items"])
 
     def create_protocol(self, protocol: Mapping[str, Any]) -> dict[str, Any]:
         """Create a protocol; the same name with other parameters raises ConflictError."""

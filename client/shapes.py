@@ -75,6 +75,7 @@ class ModelDetail(ModelSummary):
     model_args: dict[str, Any]
     input: Input | None
     task: Task | None
+    class_map: list[int] | None
     components: dict[str, str | None]
     accuracies: dict[str, Share | None]
     self_fooling: Share | None
@@ -152,6 +153,22 @@ class Matrix(TypedDict):
     missing: int
     sat: list[list[float | None]]
     obtained: list[list[str | None]]
+
+
+class Agreement(TypedDict):
+    """`GET /agreement`; the figures are None where `reason` says why."""
+
+    comparisons: tuple[str, str]
+    versions: tuple[int, int]
+    spearman: float | None
+    interval: Interval | None
+    p_value: float | None
+    mean_difference: float | None
+    difference_interval: Interval | None
+    models: int | None
+    of_models: int | None
+    pairs: int | None
+    reason: str | None
 
 
 class Cluster(TypedDict):
@@ -248,6 +265,7 @@ class ImageSet(TypedDict):
     task: dict[str, Any]
     parts: dict[str, int]
     prefix: int
+    seed: int
     side: int
     channels: int
     description: str
