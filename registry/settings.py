@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -47,6 +47,9 @@ class Settings(DatabaseSettings):
         default=(Lane.COMPUTE, Lane.LIGHT), description="Which jobs a worker takes, separated by commas."
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    precision: Literal["float32", "auto"] = Field(
+        default="float32", description="auto: bfloat16 for networks that pass the parity gate."
+    )
     max_upload_bytes: int = 20 * GIBIBYTE
     lease_seconds: float = Field(default=15.0, gt=0, description="A worker silent for longer loses its job.")
     job_seconds: float = Field(default=6 * 3600.0, gt=0, description="A job running for longer is stopped.")

@@ -7,6 +7,7 @@ from registry.artifacts import ArtifactStore
 from registry.bell import Bell
 from registry.database import Sessions
 from registry.settings import Settings
+from sat_engine.batching import Batch
 from worker.device import Device
 from worker.images import ImageSets
 
@@ -26,4 +27,5 @@ class Context:
     device: Device
     worker_id: int
     image_sets: ImageSets
+    batches: dict[tuple[bytes, str], Batch] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -17,7 +17,7 @@ from sat_engine.io.tensors import write_arrays
 from worker.context import Context
 from worker.images import comparison_parts
 from worker.lease import Lease
-from worker.loading import load_classifier
+from worker.loading import load_for_evaluation
 
 
 def run(context: Context, lease: Lease) -> None:
@@ -26,11 +26,11 @@ def run(context: Context, lease: Lease) -> None:
     assert claimed.network_id is not None
     assert claimed.comparison_id is not None
     with context.sessions.begin() as session:
-        _, image_set, _ = comparison_parts(session, claimed.comparison_id)
+        _, image_set, protocol = comparison_parts(session, claimed.comparison_id)
         network = session.get_one(NetworkRow, claimed.network_id)
         missing = pending_evaluations(session, network.id, image_set)
     if missing:
-        classifier = load_classifier(context, network, image_set)
+        classifier = load_for_evaluation(context, network, image_set, protocol)
         for part, rung in missing:
             images, labels = context.image_sets.reader(image_set).read(part, rung)
             logits = measure.evaluate(classifier, images, progress=lease.check)

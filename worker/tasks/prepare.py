@@ -92,7 +92,7 @@ def _outputs_named(model: ModelRow, task: TaskRow) -> int:
 def _prepare(context: Context, declared: _Declared, task: TaskRow, outputs_named: int) -> PreparedNetwork:
     spec = declared.spec
     fitted = fit_tensors(spec, declared.tensors, weights=declared.weights)
-    classifier = build(spec, fitted, image_channels=spec.channels)
+    classifier = build(spec, fitted, image_channels=spec.channels, lowered=False)
     outputs = count_outputs(classifier, spec)
     if outputs != outputs_named:
         raise InvalidError(
