@@ -1,4 +1,4 @@
-"""Analyses: what light jobs compute for the api, asked for here and recorded here; computed in worker/analyses.py.
+"""Analyses: what light jobs compute for the api, asked for here and recorded here; computed in worker/tasks/analyse.py.
 
 Parameters and results are JSON of network ids (the api turns them into names):
 
@@ -16,9 +16,10 @@ ensemble: {"members": [ids], "candidates": [ids], "n": int} ->
 
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -28,6 +29,8 @@ from registry.versions import CHANNEL
 
 # An ensemble is judged on immutable logits that its parameters name, so its result never grows stale.
 IMMUTABLE = frozenset({AnalysisKind.ENSEMBLE})
+# A full disk passes: after this, a failed analysis is tried again when somebody asks.
+KEPT_FAILURE = timedelta(minutes=1)
 
 
 def find_analysis(
@@ -38,8 +41,12 @@ def find_analysis(
 
 
 def is_fresh(row: AnalysisRow, version: int) -> bool:
-    """Whether the row answers for this version of its comparison."""
-    return row.version is not None and (row.kind in IMMUTABLE or row.version >= version)
+    """Whether the row answers for this version of its comparison; a failure does so for a minute."""
+    if row.version is None:
+        return False
+    if row.failure is not None:
+        return row.version >= version and datetime.now(UTC) - row.requested_at < KEPT_FAILURE
+    return row.kind in IMMUTABLE or row.version >= version
 
 
 def request_analysis(
@@ -53,7 +60,7 @@ def request_analysis(
     row = find_analysis(session, comparison_id, kind, parameters)
     if row is not None and is_fresh(row, version):
         return row
-    if row is None or row.wanted_version < version or row.version is None:
+    if row is None or row.wanted_version < version or row.version is None or row.failure is not None:
         # the job's row before the analysis's, as `record_analysis` locks them too
         want(session, JobKind.ANALYSE, comparison_id=comparison_id)
         session.execute(
@@ -67,7 +74,12 @@ def request_analysis(
             )
             .on_conflict_do_update(
                 index_elements=[AnalysisRow.comparison_id, AnalysisRow.kind, AnalysisRow.parameters_sha256],
-                set_={"wanted_version": version, "requested_at": func.now()},
+                set_={
+                    "wanted_version": version,
+                    "requested_at": func.now(),
+                    "version": case((AnalysisRow.failure.is_not(None), None), else_=AnalysisRow.version),
+                    "failure": None,
+                },
             )
         )
     wanted = find_analysis(session, comparison_id, kind, parameters)

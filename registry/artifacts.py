@@ -4,11 +4,13 @@ The row is written first (`writing`), then the bytes, then the row becomes `stor
 a row that `gc` can see, never bytes that nobody knows of.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from registry.errors import UnavailableError
 from registry.tables import ArtifactRow, ArtifactState
 
 CHUNK = 1 << 20
+SPOOL_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ class ArtifactStore:
             return bool(obstore.head(self._store, _key(artifact.sha256))["size"] == artifact.bytes)
         except FileNotFoundError:
             return False
+        except BaseError as error:
+            raise UnavailableError(_away(error)) from error
 
     def open_local(self, sha256: bytes) -> Path:
         """A local path to the bytes; a remote object is copied into the cache and verified.
@@ -104,16 +109,12 @@ class ArtifactStore:
             self._copy_to_cache(sha256, path)
         return path
 
-    def stream(self, sha256: bytes) -> Iterator[bytes]:
-        """The bytes in chunks of about a mebibyte."""
-        with self.open_local(sha256).open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-
-    def delete(self, sha256: bytes) -> None:
-        """Remove the bytes, here and from the cache."""
-        obstore.delete(self._store, _key(sha256))
-        (self._cache / sha256.hex()).unlink(missing_ok=True)
+    def sweep_spool(self) -> None:
+        """Remove what a killed process left in the spool a day ago or earlier."""
+        for leftover in self.spool.iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > SPOOL_SECONDS:
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
     def _write(self, path: Path, artifact: Artifact) -> None:
         try:
@@ -136,6 +137,8 @@ class ArtifactStore:
             part.replace(path)
         except FileNotFoundError as error:
             raise UnavailableError(_missing(sha256)) from error
+        except (OSError, BaseError) as error:
+            raise UnavailableError(_away(error)) from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -154,6 +157,10 @@ def write_artifact(store: ArtifactStore, sessions: Sessions, kind: str, write: C
 def _key(sha256: bytes) -> str:
     name = sha256.hex()
     return f"{name[:2]}/{name}"
+
+
+def _away(error: Exception) -> str:
+    return f"the artifact store does not answer ({str(error).splitlines()[0]}): check SAT_ARTIFACTS and try again."
 
 
 def _missing(sha256: bytes) -> str:

@@ -62,7 +62,11 @@ def change_comparison(
     # jobs before comparisons, and these by id: the order in which every transaction locks
     want_everything(session, comparison)
     for row in session.scalars(
-        select(ComparisonRow).order_by(ComparisonRow.id).with_for_update().execution_options(populate_existing=True)
+        select(ComparisonRow)
+        .order_by(ComparisonRow.id)
+        # not the key: rows that are being inserted refer to it
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     ):
         if change.default and row is not comparison:
             row.is_default = False

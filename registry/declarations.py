@@ -1,19 +1,33 @@
 """What people declare: the bodies of POST requests, validated once, stored and read again by the workers."""
 
+import re
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from registry.tables import ComparisonState
 from registry.tables.catalogue import NAME_PATTERN
 
+
+def require_no_nul(text: str) -> str:
+    """The text, which PostgreSQL must be able to hold."""
+    if "\0" in text:
+        raise ValueError("text must not hold the character U+0000; leave it out")
+    return text
+
+
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Text = Annotated[str, StringConstraints(max_length=20_000)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(require_no_nul)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(require_no_nul)]
 Reference = Annotated[str, StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
-Positive = Annotated[int, Field(gt=0)]
-ArgumentValue = bool | int | float | Word | Annotated[list[int], Field(max_length=16)] | None
+# what an integer column holds
+MOST = 2**31 - 1
+Positive = Annotated[int, Field(gt=0, le=MOST)]
+Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
+ArgumentValue = (
+    bool | Whole | Annotated[float, Field(ge=-1e9, le=1e9)] | Word | Annotated[list[Whole], Field(max_length=16)] | None
+)
 # ImageNet-21k has 21,841 classes; more than this is a mistake.
 MAX_CLASSES = 100_000
 Classes = Annotated[list[Word], Field(min_length=2, max_length=MAX_CLASSES)]
@@ -30,8 +44,8 @@ class InputDeclaration(Declaration):
 
     size: Annotated[int, Field(ge=4, le=4096)]
     channels: Literal[1, 3] = 3
-    mean: Annotated[list[float], Field(min_length=1, max_length=3)]
-    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1, max_length=3)]
+    mean: Annotated[list[Annotated[float, Field(ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
@@ -84,8 +98,8 @@ class PartsDeclaration(Declaration):
     """How many images each of the three parts holds."""
 
     attack: Positive
-    select: Annotated[int, Field(ge=0)]
-    report: Annotated[int, Field(ge=0)]
+    select: Annotated[int, Field(ge=0, le=MOST)]
+    report: Annotated[int, Field(ge=0, le=MOST)]
 
 
 class ImageSetDeclaration(Declaration):
@@ -106,10 +120,14 @@ class ImageSetDeclaration(Declaration):
         return self
 
 
+# Bounded: "1e999999999" is short, and an integer of a gigabyte.
+_FRACTION = re.compile(r"-?[0-9]{1,20}(/[0-9]{1,20}|(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?)")
+
+
 def _read_fraction(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError('use a number or a fraction such as "8/255"')  # noqa: TRY004  pydantic wants ValueError
     try:
+        if isinstance(value, bool) or not _FRACTION.fullmatch(str(value)):
+            raise ValueError(f"not a fraction of the form {_FRACTION.pattern}")
         return str(Fraction(str(value)))
     except (ValueError, ZeroDivisionError) as error:
         raise ValueError('use a number or a fraction such as "8/255"') from error

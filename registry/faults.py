@@ -16,7 +16,7 @@ def give_up(session: Session, claimed: Claim, reason: str) -> None:
 
 def try_again(session: Session, claimed: Claim, reason: str) -> None:
     """Queue a job that failed for another attempt, or give it up when they are used up."""
-    if not retry_later(session, claimed):
+    if not retry_later(session, claimed, reason):
         give_up(session, claimed, f"{reason} (after {claimed.attempt} attempts)")
 
 
@@ -36,6 +36,7 @@ def _blame(session: Session, job: Claim | JobRow, reason: str) -> None:
     elif job.kind is JobKind.ANALYSE:
         assert job.comparison_id is not None
         fail_analyses(session, job.comparison_id, reason)
-    else:
+    elif job.kind is JobKind.EVALUATE:
         assert job.network_id is not None
-        fail_network(session, job.network_id, f"{job.kind}: {reason}")
+        fail_network(session, job.network_id, f"it cannot be evaluated: {reason}")
+    # an attack or its transfers fail in one comparison: the job's row says so, other comparisons go on

@@ -122,6 +122,8 @@ def _read(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         ) from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:  # noqa: PLR2004  n, h, w, c
         raise InvalidError(f"`images` must be uint8 (n, side, side, channels), not {images.dtype} {images.shape}.")
+    if not len(images):
+        raise InvalidError("`images` is empty: send at least one image.")
     if images.shape[3] not in (1, 3) or not 1 <= images.shape[1] <= MAX_SIDE:
         raise InvalidError(f"`images` must have 1 or 3 channels and a side of 1 to {MAX_SIDE}, not {images.shape}.")
     return images, labels

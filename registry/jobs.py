@@ -33,6 +33,7 @@ PRIORITY = {
     (JobKind.ANALYSE, 0): 70,
 }
 MAX_ATTEMPTS = 3
+GIVEN_BACK_SECONDS = 10.0
 # A job waits out its delay, and its comparison's pause (an analysis only reads, so it does not).
 _CLAIMABLE = (
     JobRow.state == JobState.QUEUED,
@@ -173,36 +174,45 @@ def renew(session: Session, claimed: Claim, lease_seconds: float, progress: floa
         raise LostLeaseError(claimed)
 
 
-def finish(session: Session, claimed: Claim, *, more_at_rung: int | None = None) -> None:
-    """Return the row to rest, or to the queue when more was wanted meanwhile or the job left a later rung open."""
+def finish(session: Session, claimed: Claim) -> None:
+    """Return the row to rest, or to the queue when more was wanted since it was claimed."""
     hold(session, claimed)
     job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
-    again = job.wanted > job.taken
-    job.state = JobState.QUEUED if again or more_at_rung is not None else JobState.IDLE
-    job.priority = PRIORITY[job.kind, 0 if again else more_at_rung or 0]
-    job.attempt = 0
-    _release(job)
-    if job.state is JobState.QUEUED:
-        announce(session, job.lane)
+    _rest(session, job, 0 if job.wanted > job.taken else None)
 
 
-def give_back(session: Session, claimed: Claim) -> None:
-    """Queue an unfinished job again without counting the attempt (shutdown, or more urgent work)."""
+def finish_with(session: Session, claimed: Claim, left_at_rung: int | None) -> None:
+    """Return the row to rest, or to the queue with the priority of the lowest rung that is left.
+
+    `left_at_rung` must have been read after `hold` in this transaction: work that is wanted by a transaction which
+    has committed is then in it, and one which has not commits after this and queues the row itself.
+    """
+    hold(session, claimed)
+    _rest(session, session.get_one(JobRow, claimed.job_id, populate_existing=True), left_at_rung)
+
+
+def give_back(session: Session, claimed: Claim, *, reason: str | None = None) -> None:
+    """Queue an unfinished job again without counting the attempt: a shutdown, or what the job cannot help.
+
+    With a reason (the artifact store is away, say) it waits some seconds, and GET /jobs shows why.
+    """
     hold(session, claimed)
     job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
+    job.not_before = _seconds_from_now(session, GIVEN_BACK_SECONDS) if reason else None
     job.state = JobState.QUEUED
     job.attempt = max(0, job.attempt - 1)
+    job.failure = reason
     _release(job)
     announce(session, job.lane)
 
 
-def retry_later(session: Session, claimed: Claim) -> bool:
+def retry_later(session: Session, claimed: Claim, reason: str) -> bool:
     """Queue a job that failed for another attempt, later each time; False when its attempts are used up."""
     hold(session, claimed)
     job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
     if job.attempt >= MAX_ATTEMPTS:
         return False
-    _queue_after_failure(session, job)
+    _queue_after_failure(session, job, reason)
     return True
 
 
@@ -226,7 +236,7 @@ def take_expired(session: Session) -> list[JobRow]:
             _mark_failed(job, f"the worker died {job.attempt} times during this work ({job.kind})")
             given_up.append(job)
         else:
-            _queue_after_failure(session, job)
+            _queue_after_failure(session, job, "its worker fell silent")
     return given_up
 
 
@@ -257,9 +267,11 @@ def more_urgent_waits(session: Session, claimed: Claim) -> bool:
 def fence_off(session: Session, *, model_id: int | None = None, network_id: int | None = None) -> None:
     """Put a subject's jobs to rest and raise their fences, so that nothing more is recorded for it."""
     subject = JobRow.model_id == model_id if model_id is not None else JobRow.network_id == network_id
+    # by id, as a job that finishes and wants others locks them too
+    ids = session.scalars(select(JobRow.id).where(subject).order_by(JobRow.id).with_for_update()).all()
     session.execute(
         update(JobRow)
-        .where(subject)
+        .where(JobRow.id.in_(ids))
         .values(
             state=JobState.IDLE,
             fence=JobRow.fence + 1,
@@ -277,13 +289,28 @@ def _release(job: JobRow) -> None:
     job.progress = None
 
 
-def _queue_after_failure(session: Session, job: JobRow) -> None:
-    now: datetime = session.execute(select(func.now())).scalar_one()
-    job.state = JobState.QUEUED
+def _rest(session: Session, job: JobRow, left_at_rung: int | None) -> None:
+    job.state = JobState.IDLE if left_at_rung is None else JobState.QUEUED
+    job.priority = PRIORITY[job.kind, left_at_rung or 0]
+    job.attempt = 0
+    job.failure = None
+    _release(job)
+    if job.state is JobState.QUEUED:
+        announce(session, job.lane)
+
+
+def _queue_after_failure(session: Session, job: JobRow, reason: str) -> None:
     # the first repetition is immediate: most deaths are restarts
-    job.not_before = now + timedelta(seconds=0 if job.attempt <= 1 else 2**job.attempt)
+    job.not_before = _seconds_from_now(session, 0 if job.attempt <= 1 else 2**job.attempt)
+    job.state = JobState.QUEUED
+    job.failure = reason
     _release(job)
     announce(session, job.lane)
+
+
+def _seconds_from_now(session: Session, seconds: float) -> datetime:
+    now: datetime = session.execute(select(func.now())).scalar_one()
+    return now + timedelta(seconds=seconds)
 
 
 def _mark_failed(job: JobRow, reason: str) -> None:

@@ -9,11 +9,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.artifacts import Artifact
-from registry.comparisons import LIVE_STATES
+from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.declarations import InputDeclaration, ModelDeclaration
 from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.jobs import fence_off, want
 from registry.naming import find_model, own_name, resolve
+from registry.results import retry_measuring
 from registry.tables import JobKind, ModelRow, ModelState, NameRow, Source, TaskRow
 from registry.tasks import class_map, default_task, find_task_for, get_task
 from registry.versions import raise_all_versions
@@ -62,6 +63,9 @@ def delete_model(session: Session, reference: str) -> None:
     session.refresh(model)
     if model.network_id is not None and not _named_by_another(session, model):
         fence_off(session, network_id=model.network_id)
+        # a preparation that was about to name this network has committed while its jobs were being locked
+        if _named_by_another(session, model):
+            want_evaluations(session, model.network_id, model.task_id)
     session.refresh(model, with_for_update=True)
     if model.deleted_at is not None:
         raise NotFoundError(f"model {reference!r} was deleted meanwhile.")
@@ -73,16 +77,22 @@ def delete_model(session: Session, reference: str) -> None:
 
 
 def retry_model(session: Session, reference: str) -> str:
-    """Prepare a failed model again, and then measure what is missing; return its name.
+    """Try again what failed of a model, and then measure what is missing; return its name.
 
-    ConflictError when the model has not failed.
+    A failed model is prepared again; of any other, failed jobs are queued and refused cells forgotten.
+    ConflictError when nothing of it has failed.
     """
     model = resolve(session, reference)
-    want(session, JobKind.PREPARE, model_id=model.id)
+    revived = model.network_id is not None and retry_measuring(session, model.network_id)
+    if model.state is ModelState.FAILED:
+        want(session, JobKind.PREPARE, model_id=model.id)
+    elif not revived:
+        raise ConflictError(
+            f"nothing of model {reference!r} has failed (it is {model.state}): there is nothing to retry."
+        )
     session.refresh(model, with_for_update=True)
-    if model.state is not ModelState.FAILED:
-        raise ConflictError(f"model {reference!r} has not failed (it is {model.state}): there is nothing to retry.")
-    model.state, model.failure = ModelState.RECEIVED, None
+    if model.state is ModelState.FAILED:
+        model.state, model.failure = ModelState.RECEIVED, None
     session.flush()
     raise_all_versions(session)
     return own_name(session, model.id)

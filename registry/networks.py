@@ -3,13 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.comparisons import want_evaluations
 from registry.jobs import Claim, hold
-from registry.tables import EvaluationRow, ModelRow, ModelState, NetworkRow, TaskRow
+from registry.tables import (
+    ComparisonRow,
+    EvaluationRow,
+    ImageSetRow,
+    ModelRow,
+    ModelState,
+    NetworkRow,
+    Part,
+    TaskRow,
+)
 from registry.versions import raise_all_versions
 
 # An accuracy that closes less than this share of the way from chance to 1 is "near chance".
@@ -79,12 +88,20 @@ def record_prepared(session: Session, claimed: Claim, prepared: PreparedNetwork)
 
 
 def judge_accuracy(session: Session, network_id: int) -> None:
-    """Mark the network's models suspect where the measured accuracy says that something is wrong with them."""
+    """Mark the network's models suspect where the measured accuracy says that something is wrong with them.
+
+    One image set of the task decides (the default comparison's, else the first), so that a harder one beside it makes
+    nobody suspect; its report part is not read, since suspects are left out of recommendations.
+    """
     correct, n = session.execute(
         select(func.sum(EvaluationRow.n_correct), func.sum(EvaluationRow.n)).where(
-            EvaluationRow.network_id == network_id
+            EvaluationRow.network_id == network_id,
+            EvaluationRow.image_set_id == _judging_image_set(network_id),
+            EvaluationRow.part != Part.REPORT,
         )
     ).one()
+    if not n:
+        return
     accuracy = correct / n
     classes = session.scalars(
         select(func.cardinality(TaskRow.classes))
@@ -107,6 +124,18 @@ def judge_accuracy(session: Session, network_id: int) -> None:
         model.concern = concern
     session.flush()
     raise_all_versions(session)
+
+
+def _judging_image_set(network_id: int) -> ScalarSelect[int]:
+    return (
+        select(ImageSetRow.id)
+        .join(ComparisonRow, ComparisonRow.image_set_id == ImageSetRow.id)
+        .join(NetworkRow, NetworkRow.task_id == ImageSetRow.task_id)
+        .where(NetworkRow.id == network_id)
+        .order_by(ComparisonRow.is_default.desc(), ComparisonRow.id)
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _concern(accuracy: float, n: int, classes: int, expected: float | None) -> str | None:

@@ -6,7 +6,7 @@ Locks are taken in one order everywhere: the claim's job row, other job rows, th
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,8 @@ from registry.tables import (
     EvaluationRow,
     ImageSetRow,
     JobKind,
+    JobRow,
+    JobState,
     PairRow,
     Part,
     RefusalRow,
@@ -184,6 +186,25 @@ def record_refusal(session: Session, claimed: Claim, source_id: int, rung: int, 
         .on_conflict_do_nothing()
     )
     raise_version(session, claimed.comparison_id)
+
+
+def retry_measuring(session: Session, network_id: int) -> bool:
+    """Queue a network's failed jobs and forget the refusals of its cells; whether there were any."""
+    failed = session.execute(
+        select(JobRow.kind, JobRow.comparison_id)
+        .where(JobRow.network_id == network_id, JobRow.state == JobState.FAILED)
+        .order_by(JobRow.id)
+    ).all()
+    refused = session.execute(
+        delete(RefusalRow)
+        .where(or_(RefusalRow.source_id == network_id, RefusalRow.target_id == network_id))
+        .returning(RefusalRow.target_id, RefusalRow.comparison_id)
+    ).all()
+    for kind, comparison_id in failed:
+        want(session, kind, network_id=network_id, comparison_id=comparison_id)
+    for target_id, comparison_id in sorted(set(refused)):
+        want(session, JobKind.TRANSFERS, network_id=target_id, comparison_id=comparison_id)
+    return bool(failed or refused)
 
 
 def _update_pair(session: Session, comparison_id: int, one: int, other: int) -> None:

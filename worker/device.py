@@ -39,7 +39,11 @@ def choose_device(wanted: str) -> Device:
 
 
 def _try_lock(index: int) -> IO[str] | None:
-    file = (Path(tempfile.gettempdir()) / f"sat-registry-cuda-{index}.lock").open("w")
+    path = Path(tempfile.gettempdir()) / f"sat-registry-cuda-{index}.lock"
+    try:
+        file = path.open("w")
+    except OSError:  # another user's
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

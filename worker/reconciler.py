@@ -42,6 +42,8 @@ class Reconciler:
                 reconcile(self._context)
             except SQLAlchemyError as error:
                 log.warning("reconciler: %s", error)
+            except Exception:  # a pass that fails must not be the last one
+                log.exception("reconciler")
             if self._stop.wait(INTERVAL_SECONDS):
                 return
 

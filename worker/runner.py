@@ -4,10 +4,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from registry.database import transaction
-from registry.errors import RegistryError
+from registry.errors import RegistryError, UnavailableError
 from registry.faults import give_up, try_again
 from registry.jobs import Claim, LostLeaseError, claim, give_back
 from registry.tables import JobKind, Lane
@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 Task = Callable[[Context, Lease], None]
 # A drained lane returns to Celery, which then hears shutdowns and other lanes' bells.
 SLICE_SECONDS = 60.0
+# serialization_failure, deadlock_detected, lock_not_available
+CONTENTION = frozenset({"40001", "40P01", "55P03"})
 
 
 def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
@@ -48,18 +50,32 @@ def run(context: Context, claimed: Claim, task: Task) -> None:
         log.warning("job %s: fenced off; nothing more of it is recorded here", claimed.job_id)
     except StoppingError:
         _settle(context, claimed, give_back)
-    except DBAPIError as error:
-        # the database went away: the lease runs out and the reconciler queues the job again
+    except (OperationalError, InterfaceError) as error:
         log.warning("job %s: %s", claimed.job_id, error)
-        time.sleep(1)
+        if _is_contention(error):
+            _settle(context, claimed, give_back)
+        else:
+            # the database went away: the lease runs out and the reconciler queues the job again
+            time.sleep(1)
+    except UnavailableError as error:
+        # not the network's fault, and it passes: no attempt is counted
+        log.warning("job %s waits: %s", claimed.job_id, error)
+        reason = str(error)
+        _settle(context, claimed, lambda session, held: give_back(session, held, reason=reason))
     except (EngineError, RegistryError) as error:
         log.warning("job %s: %s", claimed.job_id, error)
         reason = str(error)
         _settle(context, claimed, lambda session, held: give_up(session, held, reason))
     except Exception as error:  # whatever a network's code raises is that network's failure
         log.exception("job %s failed", claimed.job_id)
-        reason = f"it raised {type(error).__name__} ({error}); worker {context.worker_id} logged the traceback"
+        said = str(error).replace("\0", " ")[:2000]
+        reason = f"it raised {type(error).__name__} ({said}); worker {context.worker_id} logged the traceback"
         _settle(context, claimed, lambda session, held: try_again(session, held, reason))
+
+
+def _is_contention(error: OperationalError | InterfaceError) -> bool:
+    """Whether this transaction lost against another one, and the next try may win."""
+    return getattr(error.orig, "sqlstate", None) in CONTENTION
 
 
 def _settle(context: Context, claimed: Claim, how: Callable[..., None]) -> None:

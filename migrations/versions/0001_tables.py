@@ -336,7 +336,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "(kind in ('evaluate', 'attack', 'transfers')) = (network_id is not null)", name=op.f("ck_jobs_network")
         ),
-        sa.CheckConstraint("(state = 'failed') = (failure is not null)", name=op.f("ck_jobs_failure")),
+        sa.CheckConstraint("state <> 'failed' or failure is not null", name=op.f("ck_jobs_failure")),
         sa.CheckConstraint("(state = 'running') = (lease_until is not null)", name=op.f("ck_jobs_lease")),
         sa.ForeignKeyConstraint(["comparison_id"], ["comparisons.id"], name=op.f("fk_jobs_comparison_id")),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_jobs_model_id")),

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from registry.errors import NotFoundError, UnavailableError
+from registry.reads.outage import explain
 from registry.reads.pace import Pace
 from registry.reads.snapshot import Snapshot, View, read_view
 from registry.versions import CHANNEL
@@ -57,7 +58,7 @@ class Watch:
                     with self._reader.connect() as connection:
                         self._view = read_view(connection, self._wanted, self._view)
                 except DBAPIError as error:
-                    raise UnavailableError("the database does not answer: try again in a moment.") from error
+                    raise explain(error) or error from error
                 self._read_at = started
                 self.pace.note(self._view)
             return self._view

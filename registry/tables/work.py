@@ -105,7 +105,7 @@ class JobRow(Base):
     worker_id: Mapped[int | None] = mapped_column(ForeignKey("workers.id"))
     not_before: Mapped[datetime | None]
     progress: Mapped[float | None]
-    failure: Mapped[str | None]
+    failure: Mapped[str | None]  # of a queued row: why it waits to be tried again
     queued_at: Mapped[Now]
     started_at: Mapped[datetime | None]
     __table_args__ = (
@@ -118,7 +118,7 @@ class JobRow(Base):
             name="uq_jobs_subject",
         ),
         CheckConstraint("(state = 'running') = (lease_until is not null)", name="lease"),
-        CheckConstraint("(state = 'failed') = (failure is not null)", name="failure"),
+        CheckConstraint("state <> 'failed' or failure is not null", name="failure"),
         CheckConstraint("(kind = 'prepare') = (model_id is not null)", name="model"),
         CheckConstraint(
             "(kind in ('evaluate', 'attack', 'transfers')) = (network_id is not null)",

@@ -23,7 +23,6 @@ def test_what_is_stored_comes_back_under_its_hash(store, sessions):
     artifact = put(store, sessions, b"x" * 3_000_000)
     assert artifact.sha256 == hashlib.sha256(b"x" * 3_000_000).digest()
     assert store.open_local(artifact.sha256).read_bytes() == b"x" * 3_000_000
-    assert b"".join(store.stream(artifact.sha256)) == b"x" * 3_000_000
     with sessions() as session:
         row = session.scalars(select(ArtifactRow)).one()
     assert (row.bytes, row.state) == (3_000_000, ArtifactState.STORED)
@@ -44,7 +43,7 @@ def test_nothing_is_left_in_the_spool(store, sessions):
 
 def test_missing_bytes_are_said_to_be_missing(store, sessions):
     artifact = put(store, sessions, b"content")
-    store.delete(artifact.sha256)
+    store.open_local(artifact.sha256).unlink()
     assert not store.holds(artifact)
     with pytest.raises(UnavailableError, match="missing from the store"):
         store.open_local(artifact.sha256)

@@ -77,6 +77,7 @@ def test_the_same_content_again_is_the_same_image_set(import_set):
         (images_of(4)[:, :3], np.zeros(4, int), {}, "side, side"),
         (images_of(4, channels=2), np.zeros(4, int), {}, "1 or 3 channels"),
         (images_of(4).astype(np.float32), np.zeros(4, int), {}, "must be uint8"),
+        (images_of(4)[:0], np.zeros(0, int), {}, "is empty"),
         (images_of(4), np.zeros(4, int), {"parts": {"attack": 3, "select": 1, "report": 1}}, "5 images of 4"),
     ],
 )

@@ -13,6 +13,7 @@ from registry.jobs import (
     LostLeaseError,
     fence_off,
     finish,
+    finish_with,
     give_back,
     hold,
     lanes_with_work,
@@ -20,6 +21,7 @@ from registry.jobs import (
     renew,
     want,
 )
+from registry.models import retry_model
 from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState, Lane, ModelRow, ModelState
 
 
@@ -73,7 +75,8 @@ def test_a_later_rung_waits_behind_every_first_one(small):
     want_one(small, JobKind.ATTACK, network)
     claimed = small.claim()
     with small.sessions.begin() as session:
-        finish(session, claimed, more_at_rung=1)
+        hold(session, claimed)
+        finish_with(session, claimed, 1)
     want_one(small, JobKind.TRANSFERS, other)
     claimed = small.claim()
     assert (claimed.kind, claimed.network_id) == (JobKind.TRANSFERS, other)
@@ -145,7 +148,7 @@ def test_a_renewed_lease_is_not_taken_over(small):
 
 def test_a_job_that_kills_its_workers_is_given_up_and_its_models_say_why(small):
     network = small.add_network("a")
-    want_one(small, network_id=network)
+    want_one(small, JobKind.EVALUATE, network_id=network)
     for _ in range(MAX_ATTEMPTS):
         with small.sessions.begin() as session:
             session.execute(update(JobRow).values(not_before=None))
@@ -172,6 +175,45 @@ def test_a_failure_is_tried_again_later_and_then_given_up(small):
             try_again(session, claimed, "it broke")
     job = the_job(small)
     assert (job.state, job.failure) == (JobState.FAILED, "it broke (after 3 attempts)")
+
+
+def test_an_attack_that_fails_is_that_comparisons_matter_alone(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    with small.sessions.begin() as session:
+        give_up(session, small.claim(), "only for transformers")
+    assert (the_job(small).state, the_job(small).failure) == (JobState.FAILED, "only for transformers")
+    with small.sessions() as session:
+        assert session.scalars(select(ModelRow)).one().state is ModelState.READY
+    with small.sessions.begin() as session:
+        assert retry_model(session, "a") == "a"
+    assert (the_job(small).state, the_job(small).failure) == (JobState.QUEUED, None)
+
+
+def test_work_given_back_with_a_reason_waits_and_says_why(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    with small.sessions.begin() as session:
+        give_back(session, small.claim(), reason="the artifact store does not answer")
+    assert small.claim() is None
+    job = the_job(small)
+    assert (job.state, job.attempt, job.failure) == (JobState.QUEUED, 0, "the artifact store does not answer")
+    with small.sessions.begin() as session:
+        session.execute(update(JobRow).values(not_before=None))
+    with small.sessions.begin() as session:
+        finish(session, small.claim())
+    assert the_job(small).failure is None
+
+
+def test_later_work_of_the_second_rung_does_not_jump_the_queue(small):
+    network = small.add_network("a")
+    want_one(small, JobKind.TRANSFERS, network)
+    claimed = small.claim()
+    want_one(small, JobKind.TRANSFERS, network, rung=1)
+    with small.sessions.begin() as session:
+        hold(session, claimed)
+        finish_with(session, claimed, 1)
+    assert (the_job(small).state, the_job(small).priority) == (JobState.QUEUED, 60)
 
 
 def test_work_given_back_costs_no_attempt(small):

@@ -1,6 +1,7 @@
 """Registering, deleting and retrying models: names, content, and what becomes of the work."""
 
 import threading
+import time
 
 import pytest
 from sqlalchemy import func, select
@@ -20,6 +21,7 @@ from registry.tables import (
     ArtifactState,
     ComparisonRow,
     EvaluationRow,
+    ImageSetRow,
     JobKind,
     JobRow,
     Lane,
@@ -48,20 +50,20 @@ def register(small, name="m", content="weights", **declared):
         return register_model(session, declaration, checkpoint=checkpoint)
 
 
-def prepare(small, digest=b"n" * 32):
+def prepared(session, digest=b"n" * 32) -> PreparedNetwork:
+    """What the prepare job would make."""
+    weights = session.scalars(select(ArtifactRow.sha256)).first()
+    return PreparedNetwork(
+        digest=digest, architecture="test_resnet", model_args={}, input_side=32, channels=1, mean=(0.3,), std=(0.38,),
+        class_map=(0, 1), components={}, base=None, family=None, parameters=1, macs=1, weights=weights,
+    )  # fmt: skip
+
+
+def prepare(small):
     """Do what the prepare job does, without a network."""
     claimed = small.claim(Lane.LIGHT)
     with small.sessions.begin() as session:
-        weights = session.scalars(select(ArtifactRow.sha256)).first()
-        record_prepared(
-            session,
-            claimed,
-            PreparedNetwork(
-                digest=digest, architecture="test_resnet", model_args={}, input_side=32, channels=1, mean=(0.3,),
-                std=(0.38,), class_map=(0, 1), components={}, base=None, family=None, parameters=1, macs=1,
-                weights=weights,
-            ),
-        )  # fmt: skip
+        record_prepared(session, claimed, prepared(session))
     return claimed
 
 
@@ -196,9 +198,32 @@ def test_deleting_one_name_of_a_shared_network_leaves_its_work(small):
     assert small.claim() is None
 
 
+def test_a_preparation_that_commits_during_a_deletion_keeps_its_work(small):
+    """The new model's preparation holds the network's job row while the old model's deletion waits for it."""
+    register(small, "old")
+    prepare(small)
+    register(small, "new")
+    claimed = small.claim(Lane.LIGHT)
+    started = threading.Event()
+
+    def delete():
+        started.set()
+        with small.sessions.begin() as session:
+            delete_model(session, "old")
+
+    deletion = threading.Thread(target=delete)
+    with small.sessions.begin() as session:
+        record_prepared(session, claimed, prepared(session))
+        deletion.start()
+        started.wait()
+        time.sleep(0.3)
+    deletion.join()
+    assert small.claim().kind is JobKind.EVALUATE
+
+
 def test_a_failed_model_is_retried_once_its_cause_is_gone(small):
     register(small)
-    with pytest.raises(ConflictError, match="has not failed"), small.sessions.begin() as session:
+    with pytest.raises(ConflictError, match="nothing of model 'm' has failed"), small.sessions.begin() as session:
         retry_model(session, "m")
     claimed = small.claim(Lane.LIGHT)
     with small.sessions.begin() as session:
@@ -244,6 +269,28 @@ def test_an_accuracy_that_cannot_be_right_makes_a_model_suspect(small, right_of_
     assert (model.state is ModelState.SUSPECT) == (concern is not None)
     if concern:
         assert concern in model.concern
+
+
+def test_a_harder_image_set_beside_makes_nobody_suspect(small):
+    network = small.add_network("a")
+    with small.sessions.begin() as session:
+        first = session.get_one(ImageSetRow, small.image_set_id)
+        harder = ImageSetRow(
+            name="harder", task_id=small.task_id, digest=b"h" * 32, content=first.content, n_attack=100, n_select=0,
+            n_report=0, prefix=100, order_seed=0, side=32, channels=1,
+        )  # fmt: skip
+        session.add(harder)
+        session.flush()
+        evaluation = session.scalars(select(EvaluationRow)).first()
+        session.add(
+            EvaluationRow(
+                network_id=network, image_set_id=harder.id, part=evaluation.part, rung=0, n=100, correct=bytes(13),
+                n_correct=0, logits=evaluation.logits, numeric_path="test", worker_id=small.worker_id,
+            )
+        )  # fmt: skip
+    with small.sessions.begin() as session:
+        judge_accuracy(session, network)
+    assert the_model(small).state is ModelState.READY
 
 
 def test_the_database_itself_refuses_what_may_not_be(small):

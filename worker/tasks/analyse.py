@@ -1,14 +1,18 @@
 """analyse: the analyses of one comparison that were asked for, each recorded as soon as it is done."""
 
+import logging
+from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from registry.analyses import pending_analyses, record_analysis
 from registry.database import transaction
+from registry.errors import RegistryError
 from registry.jobs import finish
 from registry.pending import trusted_networks
 from registry.tables import (
@@ -19,6 +23,7 @@ from registry.tables import (
     NetworkRow,
     PairRow,
     Part,
+    RefusalRow,
 )
 from sat_engine.clustering import cluster, keywords
 from sat_engine.ensemble_worth import Combine, choose_baselines, compare
@@ -28,6 +33,8 @@ from sat_engine.scores import MISSING, score_many
 from worker.context import Context
 from worker.images import comparison_parts
 from worker.lease import Lease
+
+log = logging.getLogger(__name__)
 
 
 def run(context: Context, lease: Lease) -> None:
@@ -44,8 +51,13 @@ def run(context: Context, lease: Lease) -> None:
         result, failure = None, None
         try:
             result = _cluster(context, row) if row.kind is AnalysisKind.CLUSTERS else _judge(context, row)
-        except EngineError as error:
+        except (EngineError, RegistryError) as error:
             failure = str(error)
+        except DBAPIError:
+            raise
+        except Exception as error:  # one broken analysis must not hold up the others
+            log.exception("analysis of comparison %s", row.comparison_id)
+            failure = f"it raised {type(error).__name__}; worker {context.worker_id} logged the traceback"
         with transaction(context.sessions, context.bell.ring) as session:
             record_analysis(session, claimed, row, version=version, result=result, failure=failure)
     with transaction(context.sessions, context.bell.ring) as session:
@@ -67,6 +79,15 @@ def _cluster(context: Context, row: AnalysisRow) -> dict[str, Any]:
                 PairRow.a_id, PairRow.b_id, PairRow.n, PairRow.fooled_ab, PairRow.fooled_ba, PairRow.fooled_both
             ).where(PairRow.comparison_id == row.comparison_id, PairRow.a_id.in_(ids), PairRow.b_id.in_(ids))
         ).all()
+        refused = session.execute(
+            select(RefusalRow.source_id, RefusalRow.target_id)
+            .where(RefusalRow.comparison_id == row.comparison_id)
+            .distinct()
+        ).all()
+    hopeless = {frozenset(pair) for pair in refused} | {frozenset(pair[:2]) for pair in pairs if pair.n == 0}
+    ids = _without_hopeless(ids, hopeless)
+    networks = [network for network in networks if network.id in ids]
+    pairs = [pair for pair in pairs if pair.a_id in ids and pair.b_id in ids]
     found = cluster(
         _matrix(ids, [tuple(pair) for pair in pairs]),
         k=row.parameters["k"],
@@ -83,6 +104,14 @@ def _cluster(context: Context, row: AnalysisRow) -> dict[str, Any]:
     }
 
 
+def _without_hopeless(ids: list[int], hopeless: set[frozenset[int]]) -> list[int]:
+    """The networks left when those with most pairs that can never have a score are taken out, the newest of equals."""
+    left = list(ids)
+    while stuck := Counter(each for pair in hopeless if pair <= set(left) for each in pair):
+        left.remove(max(stuck, key=lambda each: (stuck[each], each)))
+    return left
+
+
 def _matrix(ids: list[int], pairs: list[tuple[int | None, ...]]) -> NDArray[np.float64]:
     """SAT (n, n) in the order of ids; NaN on the diagonal and where a pair is missing."""
     matrix = np.full((len(ids), len(ids)), np.nan)
@@ -90,7 +119,9 @@ def _matrix(ids: list[int], pairs: list[tuple[int | None, ...]]) -> NDArray[np.f
         counts = np.array([[MISSING if value is None else value for value in pair] for pair in pairs], np.int64)
         place = {network: index for index, network in enumerate(ids)}
         rows, columns = [place[a] for a in counts[:, 0].tolist()], [place[b] for b in counts[:, 1].tolist()]
-        sat = score_many(counts[:, 2], counts[:, 3], counts[:, 4], counts[:, 5]).sat
+        scores = score_many(counts[:, 2], counts[:, 3], counts[:, 4], counts[:, 5])
+        # half a pair is no score to cluster by
+        sat = np.where(scores.one_sided, np.nan, scores.sat)
         matrix[rows, columns] = matrix[columns, rows] = sat
     return matrix
 

@@ -2,22 +2,21 @@
 
 from pathlib import Path
 
-from sqlalchemy import select
-
 from registry.artifacts import write_artifact
 from registry.database import transaction
 from registry.image_sets import part_bounds
-from registry.jobs import finish
+from registry.jobs import finish_with, hold
 from registry.pending import pending_attacks
 from registry.protocols import load_protocol
 from registry.results import AttackRecord, record_attack
 from registry.tables import EvaluationRow, ImageSetRow, NetworkRow, Part, ProtocolRow
-from sat_engine import bits, measure
+from sat_engine import measure
 from sat_engine.io.tensors import write_arrays
 from worker.context import Context
 from worker.images import comparison_parts
 from worker.lease import Lease
 from worker.loading import load_classifier
+from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
 
 
 def run(context: Context, lease: Lease) -> None:
@@ -29,24 +28,15 @@ def run(context: Context, lease: Lease) -> None:
         _, image_set, protocol = comparison_parts(session, claimed.comparison_id)
         network = session.get_one(NetworkRow, claimed.network_id)
         rungs = pending_attacks(session, network.id, claimed.comparison_id, image_set)
-        correct = {
-            rung: bits.unpack(row.correct, row.n)
-            for rung in rungs[:1]
-            for row in session.scalars(
-                select(EvaluationRow).where(
-                    EvaluationRow.network_id == network.id,
-                    EvaluationRow.image_set_id == image_set.id,
-                    EvaluationRow.part == Part.ATTACK,
-                    EvaluationRow.rung == rung,
-                )
-            )
-        }
-    for rung, right in correct.items():
-        record = _attack(context, lease, network, image_set, protocol, rung, right)
+        evaluations = [clean_evaluation(session, network.id, image_set, rung) for rung in rungs[:1]]
+    for evaluation in evaluations:
+        record = _attack(context, lease, network, image_set, protocol, evaluation)
         with transaction(context.sessions, context.bell.ring) as session:
             record_attack(session, claimed, image_set, record)
     with transaction(context.sessions, context.bell.ring) as session:
-        finish(session, claimed, more_at_rung=rungs[1] if len(rungs) > 1 else None)
+        hold(session, claimed)
+        left = pending_attacks(session, network.id, claimed.comparison_id, image_set)
+        finish_with(session, claimed, left[0] if left else None)
 
 
 def _attack(  # noqa: PLR0917  what an attack depends on
@@ -55,16 +45,17 @@ def _attack(  # noqa: PLR0917  what an attack depends on
     network: NetworkRow,
     image_set: ImageSetRow,
     protocol: ProtocolRow,
-    rung: int,
-    correct: measure.Bools,
+    evaluation: EvaluationRow,
 ) -> AttackRecord:
+    rung = evaluation.rung
     images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
     classifier = load_classifier(context, network, image_set)
+    require_same_bits(classifier, evaluation, images, labels)
     made = measure.attack(
         classifier,
         images,
         labels,
-        correct,
+        clean_bits(evaluation),
         load_protocol(protocol),
         positions_from=part_bounds(image_set, Part.ATTACK, rung)[0],
         progress=lease.check,

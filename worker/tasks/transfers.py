@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.database import transaction
-from registry.errors import RegistryError
-from registry.jobs import finish, more_urgent_waits
+from registry.errors import UnavailableError
+from registry.jobs import finish_with, hold, more_urgent_waits
 from registry.pending import Cell, pending_cells
 from registry.results import TransferRecord, record_refusal, record_transfer
-from registry.tables import AttackRow, EvaluationRow, ImageSetRow, NetworkRow, Part, TransferRow
+from registry.tables import AttackRow, ImageSetRow, NetworkRow, Part, TransferRow
 from sat_engine import bits, measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
@@ -22,6 +22,7 @@ from worker.context import Context
 from worker.images import comparison_parts
 from worker.lease import Lease
 from worker.loading import load_classifier
+from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
 
 Bools = NDArray[np.bool_]
 
@@ -67,44 +68,54 @@ def run(context: Context, lease: Lease) -> None:
         network = session.get_one(NetworkRow, claimed.network_id)
         cells = pending_cells(session, network.id, claimed.comparison_id, image_set)
     now = [cell for cell in cells if cell.rung == cells[0].rung]
-    done = _measure(context, lease, network, image_set, now) if now else 0
-    left = cells[done:]
+    if now:
+        _measure(context, lease, network, image_set, now)
     with transaction(context.sessions, context.bell.ring) as session:
-        # rung 1 of a cell becomes pending only when its rung 0 is there, so ask again
-        again = left or pending_cells(session, network.id, claimed.comparison_id, image_set)
-        finish(session, claimed, more_at_rung=again[0].rung if again else None)
+        hold(session, claimed)
+        left = pending_cells(session, network.id, claimed.comparison_id, image_set)
+        finish_with(session, claimed, left[0].rung if left else None)
 
 
-def _measure(context: Context, lease: Lease, network: NetworkRow, image_set: ImageSetRow, cells: list[Cell]) -> int:
-    """Measure cells of one rung until they are done or more urgent work waits; return how many were done."""
+def _measure(context: Context, lease: Lease, network: NetworkRow, image_set: ImageSetRow, cells: list[Cell]) -> None:
+    """Measure cells of one rung until they are done or more urgent work waits.
+
+    A source whose images cannot be read now is left for later: UnavailableError is raised after the others.
+    """
+    unavailable: UnavailableError | None = None
     target = _load_target(context, network, image_set, cells[0].rung)
     for done, cell in enumerate(cells):
         lease.check(done / len(cells))
         try:
             record = _transfer(context, lease, target, cell)
-        except (EngineError, RegistryError) as error:
+        except UnavailableError as error:
+            unavailable = error
+            continue
+        except EngineError as error:
             with transaction(context.sessions, context.bell.ring) as session:
                 record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
             continue
         with transaction(context.sessions, context.bell.ring) as session:
             record_transfer(session, lease.claim, record)
             if more_urgent_waits(session, lease.claim):
-                return done + 1
-    return len(cells)
+                return
+    if unavailable is not None:
+        raise unavailable
 
 
 def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, rung: int) -> _Target:
     images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
     with context.sessions() as session:
-        correct = _correct(session, network.id, image_set, rung)
+        evaluation = clean_evaluation(session, network.id, image_set, rung)
+    classifier = load_classifier(context, network, image_set)
+    require_same_bits(classifier, evaluation, images, labels)
     return _Target(
         network=network,
         image_set=image_set,
-        classifier=load_classifier(context, network, image_set),
+        classifier=classifier,
         rung=rung,
         images=images,
         labels=labels,
-        correct=correct,
+        correct=clean_bits(evaluation),
     )
 
 
@@ -154,18 +165,6 @@ def _read_source(session: Session, lease: Lease, image_set: ImageSetRow, cell: C
     attack = session.get_one(AttackRow, (lease.claim.comparison_id, cell.source_id, cell.rung))
     return _Source(
         network=session.get_one(NetworkRow, cell.source_id),
-        correct=_correct(session, cell.source_id, image_set, cell.rung),
+        correct=clean_bits(clean_evaluation(session, cell.source_id, image_set, cell.rung)),
         images=attack.images_sha256,
     )
-
-
-def _correct(session: Session, network_id: int, image_set: ImageSetRow, rung: int) -> Bools:
-    row = session.scalars(
-        select(EvaluationRow).where(
-            EvaluationRow.network_id == network_id,
-            EvaluationRow.image_set_id == image_set.id,
-            EvaluationRow.part == Part.ATTACK,
-            EvaluationRow.rung == rung,
-        )
-    ).one()
-    return bits.unpack(row.correct, row.n)
