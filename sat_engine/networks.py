@@ -28,6 +28,7 @@ __all__ = [
     "create_module",
     "fit_tensors",
     "network_digest",
+    "pretrained",
     "weights_digest",
 ]
 
@@ -184,3 +185,24 @@ def count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+
+
+def pretrained(name: str, *, image_channels: int = 3, device: str | torch.device = "cpu") -> Classifier:
+    """Return one of timm's pretrained networks, such as "resnet18.a1_in1k", with its own input size and outputs.
+
+    Raises as sat_engine.io.pretrained.fetch does.
+    """
+    from sat_engine.io.pretrained import fetch
+
+    architecture, _, tag = name.partition(".")
+    found = fetch(architecture, tag)
+    spec = NetworkSpec(
+        architecture=architecture,
+        model_args=found.model_args,
+        input_side=found.input_side,
+        channels=found.channels,
+        mean=found.mean,
+        std=found.std,
+        class_map=tuple(range(found.num_classes)),
+    )
+    return build(spec, found.tensors, image_channels=image_channels, device=device)
