@@ -12,6 +12,9 @@ from registry.errors import InvalidError
 
 T = TypeVar("T")
 MAX_LIMIT = 200
+# what the columns of ids hold
+MOST_KEY, MOST_BIG_KEY = 2**31 - 1, 2**63 - 1
+FOREIGN = "`cursor` is not one of this list: start again without it."
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description=f"Items a page, at most {MAX_LIMIT}.")]
 Cursor = Annotated[str | None, Query(description="Where to go on: taken from `next` of the page before.")]
 
@@ -30,8 +33,16 @@ def decode_cursor(cursor: str | None, kind: type) -> Any:
     except (ValueError, binascii.Error, RecursionError):
         value = None
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise InvalidError("`cursor` is not one of this list: start again without it.")
+        raise InvalidError(FOREIGN)
     return value
+
+
+def decode_position(cursor: str | None, *, most: int = MOST_KEY) -> int:
+    """The whole number in the cursor, 0 without one; InvalidError when no item of this list can be there."""
+    position = 0 if cursor is None else decode_cursor(cursor, int)
+    if not 0 <= position <= most:
+        raise InvalidError(FOREIGN)
+    return int(position)
 
 
 def next_url(request: Request, position: Any) -> str:
@@ -55,7 +66,7 @@ def page_of(
                 (i for i, item in enumerate(ordered) if _follows(key(item), after, descending=descending)), len(ordered)
             )
         except (TypeError, IndexError) as error:
-            raise InvalidError("`cursor` is not one of this list: start again without it.") from error
+            raise InvalidError(FOREIGN) from error
     page = ordered[start : start + limit]
     return page, key(page[-1]) if start + limit < len(ordered) else None
 

@@ -1,6 +1,7 @@
 """Errors as application/problem+json (RFC 9457): one handler a kind, and nothing of the program's inside."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -8,19 +9,17 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from registry.errors import InvalidError, NotReadyError, RegistryError, TooLargeError, UnavailableError
+from registry.reads.outage import explain
 from sat_engine.errors import EngineError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
-# deadlock, failed serialisation, lock not available in time
-_CROSSED = frozenset({"40P01", "40001", "55P03"})
-_IN_THE_WAY = "another change was in the way of this one: send the request again."
-_DATABASE_DOWN = "the database does not answer: try again in a moment. GET /readyz says when it is back."
+_log = logging.getLogger(__name__)
 
 
 def problem(
@@ -28,7 +27,8 @@ def problem(
 ) -> Response:
     """A problem document; detail says what to do."""
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extras}
-    body = json.dumps(content, ensure_ascii=False, default=list).encode()
+    # what a client sent may be quoted, and JSON can escape a lone surrogate, which UTF-8 cannot hold
+    body = json.dumps(content, ensure_ascii=False, default=list).encode(errors="replace")
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
 
 
@@ -67,9 +67,19 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeoutError)
-    async def database_down(_request: Request, error: DBAPIError | PoolTimeoutError) -> Response:
-        crossed = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _CROSSED
-        return _from_registry(UnavailableError(_IN_THE_WAY if crossed else _DATABASE_DOWN))
+    @app.exception_handler(ProgrammingError)
+    async def database_cannot(_request: Request, error: DBAPIError | PoolTimeoutError) -> Response:
+        unavailable = explain(error)
+        if unavailable is None:
+            raise error
+        return _from_registry(unavailable)
+
+    @app.exception_handler(DataError)
+    async def not_storable(_request: Request, error: DataError) -> Response:
+        # declarations refuse what a column cannot hold; this is for the value that one of them forgot
+        _log.warning("the database refused a value: %s", error.orig)
+        detail = "a value in the request cannot be stored: text must not hold U+0000, and numbers have bounds."
+        return _from_registry(InvalidError(detail))
 
 
 def _from_registry(error: RegistryError) -> Response:

@@ -125,12 +125,10 @@ _FRACTION = re.compile(r"-?[0-9]{1,20}(/[0-9]{1,20}|(\.[0-9]{1,30})?([eE][+-]?[0
 
 
 def _read_fraction(value: object) -> object:
-    try:
-        if isinstance(value, bool) or not _FRACTION.fullmatch(str(value)):
-            raise ValueError(f"not a fraction of the form {_FRACTION.pattern}")
-        return str(Fraction(str(value)))
-    except (ValueError, ZeroDivisionError) as error:
-        raise ValueError('use a number or a fraction such as "8/255"') from error
+    text = str(value)
+    if isinstance(value, bool) or not _FRACTION.fullmatch(text) or re.search(r"/0+$", text):
+        raise ValueError('use a number or a fraction such as "8/255"')
+    return str(Fraction(text))
 
 
 FractionText = Annotated[str, BeforeValidator(_read_fraction)]

@@ -1,16 +1,20 @@
 """/comparisons: an image set and a protocol on which models are measured."""
 
+from typing import Annotated
+
 from fastapi import APIRouter, Request, Response
+from pydantic import AfterValidator
 
 from api.cache import make_body
-from api.paging import Cursor, Limit, decode_cursor, next_url
+from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Comparison, ComparisonPage
 from api.services import ServicesOf
 from registry.comparisons import change_comparison, create_comparison
-from registry.declarations import ComparisonChange, ComparisonDeclaration
+from registry.declarations import ComparisonChange, ComparisonDeclaration, require_no_nul
 
 router = APIRouter(prefix="/comparisons", tags=["measuring"])
+Name = Annotated[str, AfterValidator(require_no_nul)]
 
 
 @router.post(
@@ -34,7 +38,7 @@ def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf) -> 
     summary="Pause, resume, or make default",
     responses={status: {"model": Problem} for status in (404, 422)},
 )
-def patch_comparison(image_set: str, protocol: str, change: ComparisonChange, services: ServicesOf) -> Response:
+def patch_comparison(image_set: Name, protocol: Name, change: ComparisonChange, services: ServicesOf) -> Response:
     """A paused comparison keeps its results; its jobs wait."""
     with services.writing() as session:
         change_comparison(session, image_set, protocol, change)
@@ -45,7 +49,7 @@ def patch_comparison(image_set: str, protocol: str, change: ComparisonChange, se
 @router.get("", response_model=ComparisonPage, summary="All comparisons")
 def list_all_comparisons(request: Request, services: ServicesOf, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Comparisons with their progress, the default one first."""
-    start = max(0, decode_cursor(cursor, int) or 0)
+    start = decode_position(cursor)
     comparisons = services.watch.view().zoo.comparisons
     page = comparisons[start : start + limit]
     answer = ComparisonPage(

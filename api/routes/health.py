@@ -6,6 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.schemas.health import Health, Readiness
 from api.services import Services, ServicesOf
 from registry.database import database_revision, migration_head
+from registry.reads.outage import MIGRATE
 
 router = APIRouter(tags=["operations"])
 OK = "ok"
@@ -39,5 +40,5 @@ def _check_database(services: Services) -> dict[str, str]:
     except SQLAlchemyError:
         return {"database": "does not answer", "migrations": "unknown"}
     head = migration_head()
-    behind = f"the database is at {revision}, this code at {head}: run `python -m registry migrate`"
+    behind = f"the database is at {revision}, this code at {head}: {MIGRATE}"
     return {"database": OK, "migrations": OK if revision == head else behind}

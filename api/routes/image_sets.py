@@ -7,19 +7,22 @@ from fastapi import APIRouter, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
+from pydantic import AfterValidator
 
 from api.cache import make_body, matches
-from api.paging import Cursor, Limit, decode_cursor, next_url
+from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import ImageSet, ImageSetPage
 from api.services import ReadSession, Services, ServicesOf
 from api.uploads import check_tensors, parse_metadata, receive_upload
-from registry.declarations import ImageSetDeclaration
+from registry.declarations import ImageSetDeclaration, require_no_nul
 from registry.image_sets import create_image_set
 from registry.reads.measuring import find_image_set, get_image_set, list_image_sets
 
 router = APIRouter(prefix="/image-sets", tags=["measuring"])
-Name = Annotated[str, PathParameter(description="Name of the image set.", examples=["digits"])]
+Name = Annotated[
+    str, PathParameter(description="Name of the image set.", examples=["digits"]), AfterValidator(require_no_nul)
+]
 FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -74,7 +77,7 @@ async def add_image_set(request: Request, services: ServicesOf) -> Response:
 @router.get("", response_model=ImageSetPage, summary="All image sets")
 def list_all_image_sets(request: Request, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Image sets, in the order they came."""
-    found, total = list_image_sets(session, after=decode_cursor(cursor, int) or 0, limit=limit)
+    found, total = list_image_sets(session, after=decode_position(cursor), limit=limit)
     answer = ImageSetPage(
         items=[ImageSet.of(row, task) for row, task in found[:limit]],
         next=next_url(request, found[limit - 1][0].id) if len(found) > limit else None,

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.cache import make_body
-from api.paging import Cursor, Limit, decode_cursor, next_url
+from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Attack, Attacks, Protocol, ProtocolPage
 from api.services import ReadSession, ServicesOf
@@ -39,7 +39,7 @@ def list_attacks(request: Request) -> Response:
 @router.get("", response_model=ProtocolPage, summary="All protocols")
 def list_all_protocols(request: Request, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Protocols, in the order they came."""
-    found, total = list_protocols(session, after=decode_cursor(cursor, int) or 0, limit=limit)
+    found, total = list_protocols(session, after=decode_position(cursor), limit=limit)
     answer = ProtocolPage(
         items=[Protocol.of(row) for row in found[:limit]],
         next=next_url(request, found[limit - 1].id) if len(found) > limit else None,

@@ -28,8 +28,8 @@ async def ensemble_query(
     include: Names = None,
     exclude: Names = None,
     min_accuracy: Annotated[float | None, Query(ge=0, le=1, description="Of each member.")] = None,
-    max_parameters: Annotated[int | None, Query(gt=0, description="Of all members together.")] = None,
-    max_gmacs: Annotated[float | None, Query(gt=0, description="Of all members together, an image.")] = None,
+    max_parameters: Annotated[int | None, Query(gt=0, le=10**15, description="Of all members together.")] = None,
+    max_gmacs: Annotated[float | None, Query(gt=0, le=1e9, description="Of all members together, an image.")] = None,
     max_per_family: Annotated[int | None, Query(ge=1, description="Members of one family.")] = None,
 ) -> EnsembleQuery:
     """What is asked for."""

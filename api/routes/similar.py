@@ -3,15 +3,21 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
+from pydantic import AfterValidator
 
-from api.paging import MAX_LIMIT, Cursor, decode_cursor, next_url
+from api.paging import MAX_LIMIT, Cursor, decode_position, next_url
 from api.reads import ReadsOf
 from api.schemas.pairs import Similar
+from registry.declarations import require_no_nul
 from registry.reads.similar import Order, read_similar
 from registry.reads.snapshot import Snapshot
 
 router = APIRouter(tags=["similarity"])
-Reference = Annotated[str, Path(description="A model's name, alias, or `@<network digest>`.", examples=["resnet-a"])]
+Reference = Annotated[
+    str,
+    Path(description="A model's name, alias, or `@<network digest>`.", examples=["resnet-a"]),
+    AfterValidator(require_no_nul),
+]
 
 
 @router.get("/similar/{model}", response_model=Similar, summary="The models nearest to one, or farthest from it")
@@ -23,10 +29,10 @@ async def list_similar(
     cursor: Cursor = None,
 ) -> Response:
     """The k neighbours, each with its interval, how it was obtained, and what is still to be measured."""
-    start = decode_cursor(cursor, int) or 0
+    start = decode_position(cursor)
 
     def read(snapshot: Snapshot) -> Similar:
-        found = read_similar(snapshot, model, order=order, k=k, start=max(0, start))
+        found = read_similar(snapshot, model, order=order, k=k, start=start)
         return Similar.of(found, next_url(reads.request, start + k) if found.more else None)
 
     return await reads.answer(read)

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.cache import make_body
-from api.paging import Cursor, Limit, decode_cursor, next_url
+from api.paging import MOST_BIG_KEY, Cursor, Limit, decode_position, next_url
 from api.schemas.work import Job, JobPage, Worker, WorkerPage
 from api.services import ReadSession, ServicesOf
 from registry.reads.jobs import list_jobs, list_workers
@@ -26,7 +26,7 @@ def list_all_jobs(
     cursor: Cursor = None,
 ) -> Response:
     """Jobs, counts of all by state and kind, and how long it will take."""
-    found = list_jobs(session, state=state, kind=kind, after=decode_cursor(cursor, int) or 0, limit=limit)
+    found = list_jobs(session, state=state, kind=kind, after=decode_position(cursor, most=MOST_BIG_KEY), limit=limit)
     names = {comparison.id: comparison.name for comparison in services.watch.view().zoo.comparisons}
     answer = JobPage(
         items=[Job.of(job, names) for job in found.items],
@@ -41,7 +41,7 @@ def list_all_jobs(
 @router.get("/workers", response_model=WorkerPage, summary="Who works, where, on what")
 def list_all_workers(request: Request, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Worker processes, those that have gone included (`alive` is false)."""
-    workers, total, more = list_workers(session, after=decode_cursor(cursor, int) or 0, limit=limit)
+    workers, total, more = list_workers(session, after=decode_position(cursor), limit=limit)
     answer = WorkerPage(
         items=[Worker.of(worker) for worker in workers],
         next=next_url(request, workers[-1].row.id) if more else None,

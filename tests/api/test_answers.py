@@ -194,6 +194,20 @@ def test_an_unmigrated_database_is_not_ready(start: Callable[..., Api], empty_da
     assert "python -m registry migrate" in ready.json()["checks"]["migrations"]
 
 
+def test_without_its_tables_every_route_says_what_the_operator_has_to_do(
+    start: Callable[..., Api], empty_database: str
+) -> None:
+    api = start(database_url=empty_database)
+    answers = [
+        api.get(path, settle=False)
+        for path in ("/models", "/matrix", "/jobs", "/workers", "/image-sets", "/protocols", "/comparisons")
+    ]
+    answers.append(api.post("/protocols", json={"name": "a"}))
+    for answer in answers:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
+        assert "python -m registry migrate" in answer.json()["detail"]
+
+
 def test_with_everything_there_it_is_ready(api: Api) -> None:
     assert api.get("/readyz").json() == {
         "status": "ready",
