@@ -13,6 +13,7 @@ class Progress(TypedDict):
     """How far one model's measuring has come."""
 
     stage: str
+    reason: str | None
     pairs_measured: int
     pairs: int
     cells_measured: int
@@ -82,6 +83,7 @@ class ModelDetail(ModelSummary):
     noise: Share | None
     flags: list[str]
     expected_accuracy: float | None
+    numeric_path: str | None
 
 
 class Neighbour(TypedDict):
