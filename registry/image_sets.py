@@ -25,6 +25,13 @@ DEFAULT_PREFIX = 500
 MAX_SIDE = 4096
 
 
+def check_content(declaration: ImageSetDeclaration, path: Path) -> None:
+    """Raise what `create_image_set` would raise of the declaration and the file: before it is stored."""
+    images, labels = _read(path)
+    _check_labels(labels, len(declaration.classes), len(images))
+    _split(declaration.parts, len(images))
+
+
 def create_image_set(
     session: Session, declaration: ImageSetDeclaration, *, content: Artifact, content_path: Path
 ) -> ImageSetRow:

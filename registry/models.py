@@ -55,6 +55,13 @@ def register_model(session: Session, declaration: ModelDeclaration, *, checkpoin
     return _enter(session, model, declaration.name)
 
 
+def check_declaration(session: Session, declaration: ModelDeclaration) -> None:
+    """Raise what `register_model` would raise of the declaration alone: before gigabytes are stored for it."""
+    _resolve_input(declaration)
+    _task_and_map(session, declaration)
+    _superseded(session, declaration)
+
+
 def delete_model(session: Session, reference: str) -> None:
     """Free the model's names at once, fence off its work and take it out of every answer; its results stay."""
     model = resolve(session, reference)

@@ -16,7 +16,7 @@ from api.schemas.measuring import ImageSet, ImageSetPage
 from api.services import ReadSession, Services, ServicesOf
 from api.uploads import check_tensors, parse_metadata, receive_upload
 from registry.declarations import ImageSetDeclaration, require_no_nul
-from registry.image_sets import create_image_set
+from registry.image_sets import check_content, create_image_set
 from registry.reads.measuring import find_image_set, get_image_set, list_image_sets
 
 router = APIRouter(prefix="/image-sets", tags=["measuring"])
@@ -117,6 +117,7 @@ def _create(services: Services, metadata: bytes, file: Path) -> tuple[ImageSet, 
     """The image set as it is shown, and whether it is new."""
     declaration = parse_metadata(ImageSetDeclaration, metadata)
     check_tensors(file)
+    check_content(declaration, file)
     content = services.store.put_file(file, "image-set", services.sessions)
     with services.writing() as session:
         created = find_image_set(session, declaration.name) is None

@@ -18,7 +18,7 @@ from api.services import Services, ServicesOf
 from api.uploads import check_tensors, parse_metadata, receive_upload
 from registry.declarations import ModelDeclaration
 from registry.errors import NotFoundError, NotReadyError, UnsupportedError
-from registry.models import delete_model, register_model, retry_model
+from registry.models import check_declaration, delete_model, register_model, retry_model
 from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, describe, find_models, summarise
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Model
@@ -178,6 +178,8 @@ def _register_pretrained(services: Services, text: bytes) -> str:
 def _register_upload(services: Services, metadata: bytes, file: Path) -> str:
     declaration = parse_metadata(ModelDeclaration, metadata)
     check_tensors(file)
+    with services.sessions() as session:  # never committed: a refused upload leaves nothing in the store
+        check_declaration(session, declaration)
     artifact = services.store.put_file(file, "checkpoint", services.sessions)
     with services.writing() as session:
         return register_model(session, declaration, checkpoint=artifact)

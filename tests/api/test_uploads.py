@@ -197,3 +197,30 @@ def test_a_spool_that_is_no_folder_is_503_with_the_reason(api: Api, tmp_path: Pa
     assert answer.status_code == 503
     assert "File exists" in answer.json()["detail"]
     spool.unlink()
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ({"architecture": "resnet5O"}, "did you mean resnet50"),
+        ({"task": None, "classes": ["neither", "nor"]}, "missing"),
+        ({"supersedes": "nobody"}, "no model 'nobody'"),
+    ],
+)
+def test_a_declaration_that_is_refused_leaves_no_bytes_in_the_store(api: Api, declared: dict, reason: str) -> None:
+    metadata = json.dumps(METADATA | declared).encode()
+    answer = send(api, form(part("metadata", metadata), FILE))
+    assert answer.status_code in {404, 422}
+    assert reason in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"), [([0, 9], "1 labels are outside"), ([0], "one an image"), ([0.5, 0.5], "must be integers")]
+)
+def test_an_image_set_that_is_refused_leaves_no_bytes_in_the_store(api: Api, labels: list, reason: str) -> None:
+    content = save({"images": np.zeros((2, 4, 4, 1), np.uint8), "labels": np.array(labels)})
+    metadata = part("metadata", json.dumps({"name": "refused", "classes": ["no", "yes"]}).encode())
+    body = form(metadata, part("content", content, "a.safetensors"))
+    answer = api.post("/image-sets", content=body, headers={"Content-Type": "multipart/form-data; boundary=X"})
+    assert answer.status_code == 422
+    assert reason in answer.json()["detail"]
