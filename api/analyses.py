@@ -15,11 +15,12 @@ from registry.reads.snapshot import Snapshot
 from registry.tables import AnalysisKind, AnalysisRow
 
 POLL_SECONDS = 0.05
+Parameters = Mapping[str, Any]
 Wait = Annotated[float, Query(ge=0, le=10, description="Seconds to wait for the light job that computes the answer.")]
 
 
 async def ask(
-    services: Services, snapshot: Snapshot, kind: AnalysisKind, parameters: Mapping[str, Any], *, wait: float
+    services: Services, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters, *, wait: float
 ) -> AnalysisRow:
     """The analysis as it is when it is fresh, or after `wait` seconds; a job is asked for unless it is fresh."""
     deadline = time.monotonic() + wait
@@ -29,14 +30,20 @@ async def ask(
         with transaction(services.sessions, services.bell.ring) as session:
             return request_analysis(session, comparison.id, kind, dict(parameters))
 
-    def look() -> AnalysisRow:
-        with services.sessions.begin() as session:
-            found = find_analysis(session, comparison.id, kind, dict(parameters))
-            assert found is not None  # nobody deletes what was asked for
-            return found
-
     row = await run_in_threadpool(request)
     while not is_fresh(row, comparison.version) and time.monotonic() < deadline:
         await anyio.sleep(POLL_SECONDS)
-        row = await run_in_threadpool(look)
+        row = await find(services, snapshot, kind, parameters) or row
     return row
+
+
+async def find(
+    services: Services, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters
+) -> AnalysisRow | None:
+    """The analysis as it was recorded last, or None; nothing is asked for."""
+
+    def look() -> AnalysisRow | None:
+        with services.sessions.begin() as session:
+            return find_analysis(session, snapshot.comparison.id, kind, dict(parameters))
+
+    return await run_in_threadpool(look)

@@ -9,9 +9,10 @@ from api.cache import make_body
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Comparison, ComparisonPage
-from api.services import ServicesOf
+from api.services import Services, ServicesOf
 from registry.comparisons import change_comparison, create_comparison
 from registry.declarations import ComparisonChange, ComparisonDeclaration, require_no_nul
+from registry.reads.zoo import Comparison as ComparisonRead
 
 router = APIRouter(prefix="/comparisons", tags=["measuring"])
 Name = Annotated[str, AfterValidator(require_no_nul)]
@@ -28,7 +29,7 @@ def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf) -> 
     """The first comparison becomes the default. Nothing is measured until the state is `measuring`."""
     with services.writing() as session:
         create_comparison(session, declaration)
-    answer = Comparison.of(services.watch.select(declaration.image_set, declaration.protocol))
+    answer = _shown(services, services.watch.comparison(declaration.image_set, declaration.protocol))
     return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
 
 
@@ -42,7 +43,7 @@ def patch_comparison(image_set: Name, protocol: Name, change: ComparisonChange, 
     """A paused comparison keeps its results; its jobs wait."""
     with services.writing() as session:
         change_comparison(session, image_set, protocol, change)
-    answer = Comparison.of(services.watch.select(image_set, protocol))
+    answer = _shown(services, services.watch.comparison(image_set, protocol))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -53,8 +54,12 @@ def list_all_comparisons(request: Request, services: ServicesOf, limit: Limit = 
     comparisons = services.watch.view().zoo.comparisons
     page = comparisons[start : start + limit]
     answer = ComparisonPage(
-        items=[Comparison.of(services.watch.select(each.image_set, each.protocol)) for each in page],
+        items=[_shown(services, each) for each in page],
         next=next_url(request, start + limit) if len(comparisons) > start + limit else None,
         total=len(comparisons),
     )
     return make_body(answer.model_dump_json().encode()).respond(request)
+
+
+def _shown(services: Services, comparison: ComparisonRead) -> Comparison:
+    return Comparison.of(comparison, services.watch.progress(comparison))

@@ -33,7 +33,7 @@ def list_all_jobs(
         next=next_url(request, found.items[-1].row.id) if found.more else None,
         total=found.total,
         counts={each: dict(kinds) for each, kinds in found.counts.items()},
-        estimate_seconds=services.watch.pace.estimate_seconds(),
+        estimate_seconds=services.watch.estimate_seconds(),
     )
     return make_body(answer.model_dump_json().encode()).respond(request)
 

@@ -22,28 +22,31 @@ class Clusters(Answer):
 
     comparison: str
     version: int = Field(description="The version that they were computed from.")
-    stale: bool = Field(description="Newer ones are being computed: ask again.")
+    stale: bool = Field(description="Newer ones are being measured or computed: ask again.")
     k: int
     suggested_k: int | None = Field(description="The k with the best silhouette; null when k was given.")
     stability: float | None = Field(description="Mean adjusted Rand index between repetitions: 1 is the same always.")
     silhouette: float | None
     items: list[Cluster]
-    missing: int
-    left_out: list[str] = Field(description="Models that are in no cluster: not prepared yet, failed, or newer.")
+    missing: int = Field(description="Pairs that newer clusters wait for.")
+    left_out: list[str] = Field(
+        description="Models in no cluster: not prepared yet, failed, suspect, newer, or with a pair that cannot have a "
+        "score."
+    )
 
     @classmethod
-    def of(cls, read: ClustersRead, snapshot: Snapshot, *, version: int) -> Self:
-        """The clusters as they are shown; version is that of the result."""
+    def of(cls, read: ClustersRead, snapshot: Snapshot, *, version: int, missing: int) -> Self:
+        """The clusters as they are shown. version: of the result; missing: pairs that newer ones wait for."""
         return cls(
             comparison=snapshot.comparison.name,
             version=version,
-            stale=version < snapshot.comparison.version,
+            stale=missing > 0 or version < snapshot.comparison.version,
             k=read.k,
             suggested_k=read.k if read.suggested else None,
             stability=read.stability,
             silhouette=read.silhouette,
             items=[Cluster.model_validate(each) for each in read.items],
-            missing=0,
+            missing=missing,
             left_out=list(read.left_out),
         )
 

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from api.schemas.base import Answer, Page
 from registry.protocols import load_protocol
-from registry.reads.progress import read_comparison_progress
-from registry.reads.snapshot import Snapshot
+from registry.reads.progress import ComparisonProgress as ProgressRead
+from registry.reads.zoo import Comparison as ComparisonRead
 from registry.tables import ComparisonState, ImageSetRow, ProtocolRow, TaskRow
 from sat_engine.attack_kinds import KINDS, AttackKind, Randomness, Start
 from sat_engine.attack_kinds import Attack as AttackName
@@ -185,9 +185,8 @@ class Comparison(Answer):
     progress: ComparisonProgress
 
     @classmethod
-    def of(cls, snapshot: Snapshot) -> Self:
+    def of(cls, comparison: ComparisonRead, progress: ProgressRead) -> Self:
         """The comparison as it is shown."""
-        comparison = snapshot.comparison
         return cls(
             name=comparison.name,
             image_set=comparison.image_set,
@@ -195,7 +194,7 @@ class Comparison(Answer):
             state=comparison.state,
             default=comparison.is_default,
             version=comparison.version,
-            progress=ComparisonProgress.model_validate(read_comparison_progress(snapshot)),
+            progress=ComparisonProgress.model_validate(progress),
         )
 
 

@@ -18,6 +18,7 @@ class Progress(Answer):
     """How far the measuring has come. Pairs are with the other measured models; a cell is one direction on one rung."""
 
     stage: Stage
+    reason: str | None = Field(description="What failed, or could not be measured; POST /models/<model>/retry.")
     pairs_measured: int
     pairs: int
     cells_measured: int

@@ -30,7 +30,7 @@ class Job(Answer):
     queued_at: datetime
     started_at: datetime | None
     lease_until: datetime | None
-    failure: str | None
+    failure: str | None = Field(description="Why it ended; of a queued job, why it waits to be tried again.")
 
     @classmethod
     def of(cls, read: JobRead, comparisons: Mapping[int, str]) -> Self:

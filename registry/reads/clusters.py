@@ -1,13 +1,18 @@
 """Clusters: what a light job found, in the names of now."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from registry.errors import InvalidError, NotReadyError
-from registry.reads.progress import read_comparison_progress
 from registry.reads.snapshot import Snapshot
+from registry.tables import ModelState
+
+SHOWN_MODELS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +26,7 @@ class Cluster:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clusters:
-    """A clustering. left_out: models of the task whose network it does not know."""
+    """A clustering. left_out: models of the task whose network is in no cluster."""
 
     k: int
     suggested: bool
@@ -31,24 +36,51 @@ class Clusters:
     left_out: tuple[str, ...]
 
 
-def require_clusterable(snapshot: Snapshot, k: int | None, estimate_seconds: float | None) -> None:
-    """NotReadyError while pairs are missing, saying how many and how long; InvalidError for a k that cannot be."""
-    progress = read_comparison_progress(snapshot)
-    scored = sum(pair <= snapshot.position.keys() for pair in snapshot.refused)
-    missing = progress.pairs - progress.pairs_measured
-    if k is not None and k > progress.networks:
+def require_so_many(snapshot: Snapshot, k: int | None) -> None:
+    """InvalidError for more clusters than networks that can be in one."""
+    networks = len(_trusted(snapshot))
+    if k is not None and k > networks:
         raise InvalidError(
-            f"k = {k} is too large: {snapshot.comparison.name} holds {progress.networks} networks. Ask for fewer "
-            "clusters, or leave k out."
+            f"k = {k} is too large: {snapshot.comparison.name} holds {networks} networks that are not suspect. Ask for "
+            "fewer clusters, or leave k out."
         )
-    if missing:
-        how_long = f"about {estimate_seconds:.0f} s at the present pace" if estimate_seconds else "GET /jobs says when"
-        refused = f" {scored} of them could not be measured (GET /jobs)." if scored else ""
-        raise NotReadyError(
-            f"{missing} of {progress.pairs} pairs are still to be measured ({how_long}), and clusters need them all."
-            f"{refused}",
-            missing=missing,
-        )
+
+
+def count_open_pairs(snapshot: Snapshot) -> int:
+    """The pairs that clusters still wait for. A pair that can never have a score is none: its network is left out."""
+    networks = _trusted(snapshot)
+    rows = [snapshot.position[each] for each in networks]
+    cells = np.ix_(rows, rows)
+    waits = np.triu((snapshot.cells.both[cells] < 0) & (snapshot.cells.n[cells] != 0), 1)
+    place = {network: index for index, network in enumerate(networks)}
+    for each in snapshot.refusals:
+        # a pair refused on rung 1 has the score of rung 0, or will have it
+        if each.rung == 0 and {each.source_id, each.target_id} <= place.keys():
+            first, second = sorted((place[each.source_id], place[each.target_id]))
+            waits[first, second] = False
+    return int(waits.sum())
+
+
+def not_clusterable(snapshot: Snapshot, missing: int, estimate_seconds: float | None) -> NotReadyError:
+    """Says how many pairs are missing, how long they will take, and which wait for somebody to try again."""
+    pairs = math.comb(len(_trusted(snapshot)), 2)
+    how_long = f"about {estimate_seconds:.0f} s at the present pace" if estimate_seconds else "GET /jobs says when"
+    failed = [
+        model.name
+        for model in snapshot.members
+        if model.state is ModelState.READY and model.network and model.network.id in snapshot.failures
+    ]
+    retry = f" Some wait for POST /models/<model>/retry of {', '.join(failed[:SHOWN_MODELS])}." if failed else ""
+    return NotReadyError(
+        f"{missing} of {pairs} pairs are still to be measured ({how_long}), and clusters need them all.{retry}",
+        missing=missing,
+    )
+
+
+def _trusted(snapshot: Snapshot) -> list[int]:
+    """The networks that a worker clusters, ascending: those that some model names which is not suspect."""
+    ready = (model.network for model in snapshot.members if model.state is ModelState.READY)
+    return sorted({network.id for network in ready if network})
 
 
 def name_clusters(snapshot: Snapshot, found: Mapping[str, Any]) -> Clusters:

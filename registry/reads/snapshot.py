@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sqlalchemy import Connection, select
@@ -11,7 +11,7 @@ from registry.reads.cells import Cells, read_cells
 from registry.reads.noise import NoiseTest
 from registry.reads.solo import UNMEASURED, Solo, SoloMeasures, read_solo
 from registry.reads.zoo import Comparison, Model, Zoo, read_comparisons, read_zoo
-from registry.tables import RefusalRow
+from registry.tables import JobKind, JobRow, JobState, RefusalRow
 
 _SERIALS = itertools.count(1)
 NOTHING = SoloMeasures({}, {}, {})
@@ -33,6 +33,7 @@ class Snapshot:
 
     serial: differs between any two snapshots of this process, so it can key what was computed from one.
     members: the models that answers hold, by name; two of them may share a network.
+    failures: what ended a network's attack or transfers here, until they are tried again.
     """
 
     serial: int
@@ -42,6 +43,7 @@ class Snapshot:
     measures: SoloMeasures
     cells: Cells
     refusals: tuple[Refusal, ...]
+    failures: Mapping[int, str]
 
     @cached_property
     def position(self) -> Mapping[int, int]:
@@ -77,21 +79,27 @@ class View:
 def read_view(connection: Connection, wanted: frozenset[int], previous: View | None) -> View:
     """The view as it is in the connection's transaction, which must be REPEATABLE READ or stricter.
 
-    Only what changed since `previous` is read. wanted: comparisons to hold besides the default one.
+    Only what changed since `previous` is read. wanted: comparisons to hold besides the default one; others are dropped.
     """
     comparisons = read_comparisons(connection)
     if previous and _went_back(previous.zoo, comparisons):
         previous = None  # the database was restored from a backup: ids may mean other things now
-    if previous and comparisons and comparisons == previous.zoo.comparisons and wanted <= previous.snapshots.keys():
-        # without a comparison there is no version that would tell of a change
+    held = {each.id for each in comparisons if each.is_default or each.id in wanted}
+    failures = _read_failures(connection, held)
+    if (
+        previous
+        and comparisons  # without one there is no version that would tell of a change
+        and comparisons == previous.zoo.comparisons
+        and failures == {each: snapshot.failures for each, snapshot in previous.snapshots.items()}
+    ):
         return previous
     zoo = read_zoo(connection, previous.zoo if previous else None)
     return View(
         zoo,
         {
-            comparison.id: _read_snapshot(connection, zoo, comparison, previous)
+            comparison.id: _read_snapshot(connection, zoo, comparison, failures[comparison.id], previous)
             for comparison in zoo.comparisons
-            if comparison.is_default or comparison.id in wanted
+            if comparison.id in held
         },
     )
 
@@ -101,10 +109,13 @@ def _went_back(known: Zoo, comparisons: tuple[Comparison, ...]) -> bool:
     return any(versions.get(each.id, -1) < each.version for each in known.comparisons)
 
 
-def _read_snapshot(connection: Connection, zoo: Zoo, comparison: Comparison, view: View | None) -> Snapshot:
+def _read_snapshot(
+    connection: Connection, zoo: Zoo, comparison: Comparison, failures: Mapping[int, str], view: View | None
+) -> Snapshot:
     previous = view.snapshots.get(comparison.id) if view else None
     if previous and previous.comparison == comparison:
-        return previous
+        same = previous.failures == failures
+        return previous if same else replace(previous, serial=next(_SERIALS), failures=failures)
     members = tuple(model for model in zoo.models if model.measured and model.task_id == comparison.task_id)
     networks = sorted({model.network.id for model in members if model.network})
     measures = read_solo(connection, comparison, networks, previous.measures if previous else NOTHING)
@@ -124,7 +135,23 @@ def _read_snapshot(connection: Connection, zoo: Zoo, comparison: Comparison, vie
         measures=measures,
         cells=cells,
         refusals=_read_refusals(connection, comparison, frozenset(networks)),
+        failures=failures,
     )
+
+
+def _read_failures(connection: Connection, comparison_ids: set[int]) -> dict[int, dict[int, str]]:
+    """For each of the comparisons, why a network's attack or transfers ended. No version tells of a failed job."""
+    failures: dict[int, dict[int, str]] = {each: {} for each in comparison_ids}
+    query = (
+        select(JobRow.comparison_id, JobRow.network_id, JobRow.kind, JobRow.failure)
+        .where(JobRow.state == JobState.FAILED, JobRow.kind.in_((JobKind.ATTACK, JobKind.TRANSFERS)))
+        .order_by(JobRow.kind.desc())  # without an attack there is nothing to transfer: it comes last, and stays
+    )
+    for comparison_id, network_id, kind, failure in connection.execute(query):
+        if comparison_id in failures and network_id is not None:
+            what = "its attack failed" if kind is JobKind.ATTACK else "the attacks of others on it failed"
+            failures[comparison_id][network_id] = f"{what}: {failure}"
+    return failures
 
 
 def _read_refusals(connection: Connection, comparison: Comparison, networks: frozenset[int]) -> tuple[Refusal, ...]:

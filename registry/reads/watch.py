@@ -11,24 +11,33 @@ from sqlalchemy.exc import DBAPIError
 from registry.errors import NotFoundError, UnavailableError
 from registry.reads.outage import explain
 from registry.reads.pace import Pace
+from registry.reads.progress import ComparisonProgress, count_progress, read_comparison_progress
 from registry.reads.snapshot import Snapshot, View, read_view
+from registry.reads.zoo import Comparison
+from registry.tables import ComparisonState
 from registry.versions import CHANNEL
 
 POLL_SECONDS = 1.0
 # Workers announce each recorded cell; more than some ten refreshes a second would serve nobody.
 QUIET_SECONDS = 0.1
+# A comparison that nobody asks for any longer costs memory, and a reading with each of its versions.
+FORGET_SECONDS = 600.0
 _log = logging.getLogger(__name__)
 
 
 class Watch:
     """Holds the current view. Reading it costs an attribute access; it is replaced as a whole, never changed."""
 
-    def __init__(self, engine: Engine, *, poll_seconds: float = POLL_SECONDS) -> None:
+    def __init__(
+        self, engine: Engine, *, poll_seconds: float = POLL_SECONDS, forget_seconds: float = FORGET_SECONDS
+    ) -> None:
         self._reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._listener = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._poll_seconds = poll_seconds
         self._view: View | None = None
-        self._wanted: frozenset[int] = frozenset()
+        self._forget_seconds = forget_seconds
+        self._asked_at: dict[int, float] = {}
+        self._counted: dict[int, tuple[int, ComparisonProgress]] = {}
         self._read_at = float("-inf")
         self._reading = threading.Lock()
         self.pace = Pace()
@@ -56,7 +65,7 @@ class Watch:
                 started = time.monotonic()
                 try:
                     with self._reader.connect() as connection:
-                        self._view = read_view(connection, self._wanted, self._view)
+                        self._view = read_view(connection, self._wanted(), self._view)
                 except DBAPIError as error:
                     raise explain(error) or error from error
                 self._read_at = started
@@ -70,29 +79,62 @@ class Watch:
             comparison = view.zoo.select_comparison(image_set, protocol) if view else None
         except NotFoundError:
             return None
-        return view.snapshots.get(comparison.id) if view and comparison else None
+        if view is None or comparison is None:
+            return None
+        self._asked_at[comparison.id] = time.monotonic()
+        return view.snapshots.get(comparison.id)
 
     def select(self, image_set: str | None, protocol: str | None) -> Snapshot:
         """The snapshot of the comparison that a read selects; NotFoundError lists what there is.
 
         A name that the view does not know is looked up afresh once; so is a comparison nobody asked for before.
         """
-        view = self.view()
+        comparison = self.comparison(image_set, protocol)
+        self._asked_at[comparison.id] = time.monotonic()
+        held = self.view().snapshots.get(comparison.id)
+        return held or self.refresh().snapshots[comparison.id]
+
+    def comparison(self, image_set: str | None, protocol: str | None) -> Comparison:
+        """The comparison that a read selects, as `select`, without its results."""
         try:
-            comparison = view.zoo.select_comparison(image_set, protocol)
+            return self.view().zoo.select_comparison(image_set, protocol)
         except NotFoundError:
-            view = self.refresh()
-            comparison = view.zoo.select_comparison(image_set, protocol)
-        if comparison.id not in view.snapshots:
-            with self._reading:
-                self._wanted |= {comparison.id}
-            view = self.refresh()
-        return view.snapshots[comparison.id]
+            return self.refresh().zoo.select_comparison(image_set, protocol)
+
+    def progress(self, comparison: Comparison) -> ComparisonProgress:
+        """How far a comparison is: from its snapshot if that is held, else counted once a version."""
+        view = self.view()
+        snapshot = view.snapshots.get(comparison.id)
+        if snapshot is not None:
+            return read_comparison_progress(snapshot)
+        version, counted = self._counted.get(comparison.id, (None, None))
+        if counted is None or version != comparison.version:
+            try:
+                with self._reader.connect() as connection:
+                    counted = count_progress(connection, view.zoo, comparison)
+            except DBAPIError as error:
+                raise explain(error) or error from error
+            self._counted[comparison.id] = comparison.version, counted
+        return counted
+
+    def estimate_seconds(self) -> float | None:
+        """Seconds until nothing is left in any comparison that measures; None while that cannot be told."""
+        view, now = self.view(), time.monotonic()
+        measuring = [each.id for each in view.zoo.comparisons if each.state is ComparisonState.MEASURING]
+        self._asked_at |= dict.fromkeys(measuring, now)
+        if not view.snapshots.keys() >= set(measuring):
+            self.refresh()
+        return self.pace.estimate_seconds()
 
     def select_for_task(self, task_id: int) -> Snapshot | None:
         """The snapshot of the task's default or first comparison; None when nothing compares models of it."""
         comparison = self.view().zoo.comparison_of_task(task_id)
         return self.select(comparison.image_set, comparison.protocol) if comparison else None
+
+    def _wanted(self) -> frozenset[int]:
+        """The comparisons that somebody asked for lately."""
+        since = time.monotonic() - self._forget_seconds
+        return frozenset(each for each, asked in list(self._asked_at.items()) if asked >= since)
 
     def _follow(self) -> None:
         while not self._ended.is_set():

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from registry.database import transaction
 from registry.jobs import claim, want
 from registry.models import retry_model
-from registry.tables import JobKind, Lane, ModelState, WorkerRow
+from registry.tables import JobKind, JobState, Lane, ModelState, WorkerRow
 from tests.api.conftest import Api
 from tests.api.world import World
 
@@ -165,6 +165,54 @@ def test_jobs_say_what_is_done_where(api: Api, zoo: World) -> None:
     assert worker["job"] == {"id": running["id"], "kind": "evaluate", "model": "vit-a"}
     assert (worker["alive"], worker["lanes"]) == (True, ["compute", "light"])
     assert api.get("/jobs?state=asleep").status_code == 422
+
+
+def test_a_job_that_waits_to_be_tried_again_says_why(api: Api, zoo: World) -> None:
+    zoo.end_job(JobKind.ATTACK, zoo.networks["vit-a"], "the store is away.", JobState.QUEUED)
+    zoo.end_job(JobKind.TRANSFERS, zoo.networks["vit-a"], "out of memory.")
+    jobs = api.get("/jobs").json()["items"]
+    assert {(job["state"], job["failure"]) for job in jobs} == {
+        ("queued", "the store is away."),
+        ("failed", "out of memory."),
+    }
+    assert api.get("/models/vit-a").json()["progress"]["stage"] == "measured"  # nothing is left to measure
+
+
+def test_comparisons_are_counted_without_being_held(api: Api, zoo: World) -> None:
+    held = api.get("/comparisons").json()["items"][0]["progress"]
+    first = zoo.comparison_id
+    zoo.add_comparison("other", default=False)
+    for name in ("vit-a", "vit-b", "mixer-a"):
+        zoo.evaluate(zoo.networks[name])
+        zoo.attack(zoo.networks[name])
+    a, b, c = (zoo.networks[name] for name in ("vit-a", "vit-b", "mixer-a"))
+    zoo.transfer(a, b, 0)
+    zoo.transfer(b, a, 0)
+    zoo.transfer(a, b, 1)
+    zoo.transfer(b, c, 0)
+    one, other = api.get("/comparisons").json()["items"]
+    assert set(api.app.state.services.watch.view().snapshots) == {first}
+    assert one["progress"] == held
+    assert other["progress"] == {"networks": 6, "cells": 60, "cells_measured": 3, "pairs": 15, "pairs_measured": 1}
+    # what is counted is what a snapshot says
+    assert api.get("/matrix?image_set=other").status_code == 200
+    assert set(api.app.state.services.watch.view().snapshots) == {first, zoo.comparison_id}
+    assert api.get("/comparisons").json()["items"][1] == other
+    zoo.transfer(c, b, 0)
+    assert api.get("/comparisons").json()["items"][1]["progress"]["pairs_measured"] == 2
+
+
+def test_the_count_follows_the_version(api: Api, zoo: World) -> None:
+    zoo.add_comparison("other", default=False)
+    assert api.get("/comparisons").json()["items"][1]["progress"]["networks"] == 6
+    assert api.delete("/models/vit-a").status_code == 204
+    assert api.get("/comparisons").json()["items"][1]["progress"]["networks"] == 5
+
+
+def test_the_time_left_is_that_of_every_comparison_that_measures(api: Api, zoo: World) -> None:
+    assert api.get("/jobs").json()["estimate_seconds"] == 0
+    zoo.add_comparison("other", default=False)
+    assert api.get("/jobs").json()["estimate_seconds"] is None  # much is left, and nothing was measured lately
 
 
 def test_a_worker_that_went_silent_is_not_alive(api: Api, world: World) -> None:

@@ -9,8 +9,9 @@ from httpx import Response
 from safetensors.numpy import load, save
 from sqlalchemy import func, select
 
+from registry.jobs import want
 from registry.tables import ArtifactRow, JobKind, JobRow, JobState, ModelRow, ModelState
-from tests.api.conftest import Api
+from tests.api.conftest import Api, eventually
 from tests.api.world import World
 
 METADATA = {
@@ -115,6 +116,7 @@ def test_a_model_shows_what_is_known_of_it(api: Api, zoo: World) -> None:
     assert (model["base"], model["family"], model["gmacs"]) == ("CNN", "resnet", 0.002)
     assert model["progress"] == {
         "stage": "measured",
+        "reason": None,
         "pairs_measured": 5,
         "pairs": 5,
         "cells_measured": 20,
@@ -165,6 +167,48 @@ def test_progress_goes_through_its_stages(api: Api, world: World) -> None:
     world.transfer(network, other, 1)
     world.refuse(other, network, 1)
     assert (progress()["stage"], progress()["complete"], progress()["fraction"]) == ("measured", True, 1.0)
+
+
+def test_a_job_that_failed_shows_in_the_progress_until_it_is_tried_again(api: Api, zoo: World) -> None:
+    network = zoo.add_model("vit-new")
+    for kind, failure in ((JobKind.TRANSFERS, "out of memory."), (JobKind.ATTACK, "no gradient.")):
+        zoo.end_job(kind, network, failure)
+        # nothing but the job's row says so: no version is raised
+        progress = eventually(api, "/models/vit-new", lambda model, what=failure: what in str(model["progress"]))
+        assert progress["progress"]["stage"] == "failed"
+        assert progress["state"] == "ready"
+    assert progress["progress"]["reason"] == "its attack failed: no gradient."
+    listed = {model["name"]: model["progress"] for model in api.get("/models").json()["items"]}
+    assert listed["vit-new"]["stage"] == "failed"
+    assert (listed["vit-a"]["stage"], listed["vit-a"]["reason"]) == ("transferring", None)
+    with zoo.sessions.begin() as session:
+        for kind in (JobKind.TRANSFERS, JobKind.ATTACK):
+            want(session, kind, network_id=network, comparison_id=zoo.comparison_id)
+    after = api.get("/models/vit-new").json()["progress"]
+    assert (after["stage"], after["reason"]) == ("transferring", None)
+
+
+def test_a_failure_in_one_comparison_is_none_in_another(api: Api, zoo: World) -> None:
+    zoo.add_comparison("other", default=False)
+    network = zoo.add_model("vit-new")
+    zoo.end_job(JobKind.ATTACK, network, "no gradient.")
+    assert api.get("/models/vit-new").json()["progress"]["stage"] == "evaluating"
+    other = api.get("/models/vit-new?image_set=other").json()["progress"]
+    assert (other["stage"], other["reason"]) == ("failed", "its attack failed: no gradient.")
+
+
+def test_refused_cells_are_counted_with_the_reason_of_the_first(api: Api, world: World) -> None:
+    a, b, c = (world.add_model(name) for name in ("vit-a", "vit-b", "vit-c"))
+    world.refuse(a, b)
+    world.refuse(c, a)
+    reason = "2 of its cells could not be measured, the first because: its images are lost."
+    assert api.get("/models/vit-a").json()["progress"]["reason"] == reason
+    assert api.get("/models/vit-b").json()["progress"]["reason"] == reason.replace("2 of", "1 of")
+    world.end_job(JobKind.TRANSFERS, a, "out of memory.")
+    both = api.get("/models/vit-a").json()["progress"]["reason"]
+    assert both == f"the attacks of others on it failed: out of memory. {reason}"
+    world.add_model("broken", state=ModelState.FAILED)
+    assert api.get("/models/broken").json()["progress"]["reason"] == "it broke."
 
 
 def test_without_any_comparison_a_model_waits_for_an_image_set(api: Api, zoo: World) -> None:

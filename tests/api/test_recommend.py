@@ -14,7 +14,7 @@ from registry.analyses import pending_analyses, record_analysis
 from registry.database import transaction
 from registry.jobs import claim, finish, hold
 from registry.reads.ensembles import EnsembleQuery, choose_ensemble
-from registry.tables import AnalysisKind, AnalysisRow, Lane, ModelState, Part
+from registry.tables import AnalysisKind, AnalysisRow, JobKind, Lane, ModelState, Part
 from sat_engine.ensembles import Objective
 from tests.api.conftest import Api
 from tests.api.world import World
@@ -67,7 +67,7 @@ def clustered(row: AnalysisRow, networks: list[int]) -> dict[str, Any]:
     }
 
 
-def work_once(world: World, failure: str | None = None) -> bool:
+def work_once(world: World, failure: str | None = None, networks: list[int] | None = None) -> bool:
     """What a light worker does with an analyse job, with made-up numbers; False when there is no job."""
     with transaction(world.sessions, lambda _lane: None) as session:
         claimed = claim(session, (Lane.LIGHT,), world.worker_id, 15)
@@ -76,7 +76,7 @@ def work_once(world: World, failure: str | None = None) -> bool:
     with transaction(world.sessions, lambda _lane: None) as session:
         for row in pending_analyses(session, world.comparison_id):
             ensemble = row.kind is AnalysisKind.ENSEMBLE
-            found = judged(row) if ensemble else clustered(row, sorted(set(world.networks.values())))
+            found = judged(row) if ensemble else clustered(row, networks or sorted(set(world.networks.values())))
             record_analysis(
                 session,
                 claimed,
@@ -90,13 +90,13 @@ def work_once(world: World, failure: str | None = None) -> bool:
 
 
 @contextmanager
-def worker(world: World, failure: str | None = None) -> Iterator[None]:
+def worker(world: World, failure: str | None = None, clustered_networks: list[int] | None = None) -> Iterator[None]:
     """A thread that takes light jobs until the block ends."""
     ended = threading.Event()
 
     def run() -> None:
         while not ended.is_set():
-            if not work_once(world, failure):
+            if not work_once(world, failure, clustered_networks):
                 ended.wait(0.02)
 
     thread = threading.Thread(target=run)
@@ -335,6 +335,47 @@ def test_clusters_need_every_pair_and_no_more_than_there_are(api: Api, zoo: Worl
     assert (answer.status_code, answer.headers["retry-after"]) == (409, "1")
     assert "6 of 21 pairs are still to be measured" in answer.json()["detail"]
     assert answer.json()["missing"] == 6
+
+
+def test_older_clusters_are_served_while_pairs_are_measured(api: Api, zoo: World) -> None:
+    with worker(zoo):
+        fresh = api.get("/clusters?wait=10").json()
+    assert (fresh["missing"], fresh["stale"]) == (0, False)
+    zoo.add_model("vit-new")
+    with worker(zoo, failure="pairs are missing"):
+        stale = api.get("/clusters?wait=1").json()
+        assert (stale["stale"], stale["missing"], stale["left_out"]) == (True, 6, ["vit-new"])
+        assert (stale["items"], stale["version"]) == (fresh["items"], fresh["version"])
+        assert api.get("/clusters?k=2").status_code == 409  # of these there are no older ones
+        assert api.get("/clusters?wait=1").json() == stale
+    zoo.measure()
+    with worker(zoo):
+        assert api.get("/clusters?wait=10").json()["stale"] is False
+
+
+def test_clusters_wait_only_for_pairs_of_trusted_models_that_can_have_a_score(api: Api, zoo: World) -> None:
+    zoo.add_model("odd-one", state=ModelState.SUSPECT)
+    assert api.get("/clusters?wait=0").status_code == 202
+    assert api.get("/clusters?k=7").status_code == 422
+    blind, lost = zoo.add_model("vit-blind", accuracy=0), zoo.add_model("vit-lost")
+    others = [zoo.networks[name] for name in ("resnet-a", "resnet-b", "vit-a", "vit-b", "mixer-a", "mixer-b")]
+    assert api.get("/clusters").json()["missing"] == 13
+    for other in others:
+        zoo.transfer(blind, other)  # no image in common: nothing more can come of this pair
+        zoo.refuse(other, lost)
+    assert api.get("/clusters").json()["missing"] == 1
+    zoo.refuse(blind, lost, rung=1)  # rung 0 would do
+    zoo.end_job(JobKind.ATTACK, lost, "no gradient.")
+    answer = api.get("/clusters").json()
+    assert answer["missing"] == 1
+    assert "1 of 28 pairs" in answer["detail"]
+    assert "/retry of vit-lost." in answer["detail"]
+    zoo.refuse(lost, blind)
+    with worker(zoo, clustered_networks=sorted(others)):
+        clusters = api.get("/clusters?wait=10").json()
+    assert (clusters["stale"], clusters["left_out"]) == (False, ["odd-one", "vit-blind", "vit-lost"])
+    assert api.get("/clusters?k=9").status_code == 422
+    assert api.get("/clusters?k=8&wait=0").status_code == 202
 
 
 def test_clusters_that_cannot_be_computed_say_why(api: Api, zoo: World) -> None:

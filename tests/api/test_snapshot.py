@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -199,6 +200,20 @@ def test_a_paused_comparison_is_read_when_somebody_asks_for_it(zoo: World) -> No
     assert watch.peek("other", None) is None
     assert watch.select("other", None).comparison.name == "other/pgd"
     assert set(watch.view().snapshots) == {first, zoo.comparison_id}
+
+
+def test_a_comparison_that_nobody_asks_for_is_dropped_and_comes_back(zoo: World) -> None:
+    first = zoo.comparison_id
+    other = zoo.add_comparison("other", default=False)
+    watch = Watch(engine_of(zoo), forget_seconds=1.0)
+    assert watch.select("other", None).comparison.id == other
+    for _ in range(3):
+        time.sleep(0.5)
+        assert watch.peek("other", None) is not None
+        assert set(watch.refresh().snapshots) == {first, other}
+    time.sleep(1.2)
+    assert set(watch.refresh().snapshots) == {first}
+    assert watch.select("other", None).comparison.id == other
 
 
 def test_the_watch_hears_of_a_new_version_without_being_asked(zoo: World) -> None:

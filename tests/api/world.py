@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.database import Sessions
+from registry.jobs import want
 from registry.protocols import ensure_presets
 from registry.tables import (
     ArtifactRow,
@@ -19,6 +20,9 @@ from registry.tables import (
     ComparisonState,
     EvaluationRow,
     ImageSetRow,
+    JobKind,
+    JobRow,
+    JobState,
     ModelRow,
     ModelState,
     NameRow,
@@ -328,6 +332,16 @@ class World:
             )
             session.flush()
             raise_version(session, self.comparison_id)
+
+    def end_job(self, kind: JobKind, network: int, failure: str, state: JobState = JobState.FAILED) -> None:
+        """A job that has failed, or is queued to be tried again."""
+        with self.sessions.begin() as session:
+            want(session, kind, network_id=network, comparison_id=self.comparison_id)
+            session.execute(
+                update(JobRow)
+                .where(JobRow.kind == kind, JobRow.network_id == network, JobRow.comparison_id == self.comparison_id)
+                .values(state=state, failure=failure)
+            )
 
     def counts(self, a: int, b: int) -> tuple[PairCounts, int] | None:
         """The pair's counts over its leading rungs and how many these are, straight from the stored bits."""
