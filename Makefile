@@ -45,11 +45,10 @@ check: setup ## Check style, types, imports and migrations
 	$(BIN)/lint-imports --cache-dir $(CACHE)/imports
 	$(BIN)/python -m embedded.check_migrations
 
-bench: setup ## Run the measurements in benchmarks/; nothing else may run meanwhile
-	@for file in benchmarks/*.py; do \
-		if [ ! -e "$$file" ]; then echo "benchmarks/ is empty."; exit 1; fi; \
-		echo "== $$file"; $(BIN)/python "$$file" $(ARGS) || exit 1; \
-	done
+# the peers stand beside .venv's torch in an environment of their own, without their outdated dependencies
+bench: setup ## Measure speed against other libraries (about 12 minutes; nothing else should run), into docs/benchmarks.md
+	@sh benchmarks/setup.sh && OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(VENV)/bench/bin/python -W ignore benchmarks/all.py $(ARGS)
 
 # all.txt first: the container images then get the same versions
 lock: setup ## Compile pyproject.toml into requirements/*.txt

@@ -83,7 +83,7 @@ def build(
 def _lower(classifier: Classifier, spec: NetworkSpec, device: torch.device) -> str:
     """Replace layers by faster ones in place; return what was done, for the numeric path."""
     done = []
-    noise = torch.randn(2, spec.channels, spec.input_side, spec.input_side, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, spec.channels, spec.input_side, spec.input_side, generator=torch.Generator().manual_seed(0))
     if fold(classifier.network, noise.contiguous(memory_format=torch.channels_last)):
         done.append("folded")
     if device.type == "cpu" and classifier.precision is Precision.FLOAT32:
