@@ -1,7 +1,5 @@
 """Image sets: labelled images of one task, their three parts and their fixed order."""
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ from sqlalchemy.orm import Session
 from registry.artifacts import Artifact
 from registry.declarations import ImageSetDeclaration, PartsDeclaration
 from registry.errors import ConflictError, InvalidError
-from registry.tables import ImageSetRow, Part, TaskRow
+from registry.identity import image_set_digest
+from registry.tables import ImageSetRow, Part
 from registry.tasks import get_or_create_task
 from sat_engine.errors import EngineError
 from sat_engine.io.tensors import read_arrays
@@ -42,7 +41,13 @@ def create_image_set(
     parts = _split(declaration.parts, n)
     task = get_or_create_task(session, declaration.task or declaration.name, declaration.classes)
     prefix = min(declaration.prefix or DEFAULT_PREFIX, parts.attack)
-    digest = _digest(task, content, parts, prefix, declaration.seed)
+    digest = image_set_digest(
+        task=task.digest,
+        content=content.sha256,
+        parts=(parts.attack, parts.select, parts.report),
+        prefix=prefix,
+        seed=declaration.seed,
+    )
     session.execute(
         insert(ImageSetRow)
         .values(
@@ -155,14 +160,3 @@ def _split(parts: PartsDeclaration | None, n: int) -> PartsDeclaration:
     if parts.attack + parts.select + parts.report > n:
         raise InvalidError(f"the three parts ask for {parts.attack + parts.select + parts.report} images of {n}.")
     return parts
-
-
-def _digest(task: TaskRow, content: Artifact, parts: PartsDeclaration, prefix: int, seed: int) -> bytes:
-    identity = {
-        "task": task.digest.hex(),
-        "content": content.sha256.hex(),
-        "parts": [parts.attack, parts.select, parts.report],
-        "prefix": prefix,
-        "seed": seed,
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
