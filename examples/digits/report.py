@@ -149,7 +149,7 @@ def print_check(check: SeedCheck | None) -> None:
         if check.holds
         else f"It does not hold here: different families are as alike as other seeds of one network ({means})."
     )
-    say("The zoo keeps the seed pairs that fool each other at all, so this illustrates the paper; docs/zoo.md says more.")
+    say("The zoo keeps seed pairs that fool each other at all: an illustration, no evidence (docs/zoo.md).")
     if check.exceptions:
         say(f"Not for every pair: {'; '.join(check.exceptions)} score no higher than different families on average.")
 
