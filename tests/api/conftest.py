@@ -2,18 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx import Response
+from sqlalchemy import func, update
 
 from api.app import create_app
-from registry.database import Sessions
+from registry.database import Sessions, make_engine, make_sessions
 from registry.settings import Settings
+from registry.tables import WorkerRow
 from tests.api.world import World
+from tests.conftest import Servers
 
 
 class Api(TestClient):
@@ -43,13 +49,41 @@ def world(sessions: Sessions) -> World:
     return world
 
 
-@pytest.fixture
-def zoo(world: World) -> World:
-    """Six measured models of three families."""
-    for name in ("resnet-a", "resnet-b", "vit-a", "vit-b", "mixer-a", "mixer-b"):
-        world.add_model(name)
+@pytest.fixture(scope="session")
+def zoo_template(servers: Servers, template: str) -> Iterator[tuple[str, World]]:
+    """A database that holds the zoo, and its world: written once, because that takes longer than most tests."""
+    name = f"zoo_{uuid4().hex}"
+    with servers.postgres.connect() as connection:
+        connection.execute(f'create database "{name}" template "{template}"')
+    engine = make_engine(servers.postgres.url(name))
+    world = World(make_sessions(engine), np.random.default_rng(0))
+    world.add_comparison()
+    for model in ("resnet-a", "resnet-b", "vit-a", "vit-b", "mixer-a", "mixer-b"):
+        world.add_model(model)
     world.measure()
-    return world
+    engine.dispose()
+    yield name, world
+    servers.postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, servers: Servers, template: str) -> Iterator[str]:
+    """The address of a new database, dropped after the test: a copy of the zoo's for tests that use it."""
+    source = request.getfixturevalue("zoo_template")[0] if "zoo" in request.fixturenames else template
+    name = f"test_{uuid4().hex}"
+    with servers.postgres.connect() as connection:
+        connection.execute(f'create database "{name}" template "{source}"')
+    yield servers.postgres.url(name)
+    servers.postgres.drop_database(name)
+
+
+@pytest.fixture
+def zoo(sessions: Sessions, zoo_template: tuple[str, World]) -> World:
+    """Six measured models of three families, in one comparison, `digits/pgd`."""
+    written = replace(zoo_template[1], sessions=None)
+    with sessions.begin() as session:
+        session.execute(update(WorkerRow).values(seen_at=func.now()))  # it was heard of just now, as in a new world
+    return replace(deepcopy(written), sessions=sessions)
 
 
 @pytest.fixture

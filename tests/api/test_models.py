@@ -84,7 +84,7 @@ def test_pretrained_weights_are_asked_for_in_json(api: Api, world: World) -> Non
 
 
 def test_json_without_a_tag_and_a_form_with_one_are_told_what_to_send(api: Api, world: World) -> None:
-    for answer in (api.post("/models", json=METADATA), register(api, pretrained="a1_in1k")):
+    for answer in (api.post("/models", json=METADATA), register(api, pretrained="r160_in1k", model_args={})):
         assert answer.status_code == 422
         assert "form field `checkpoint`" in answer.json()["detail"]
 
