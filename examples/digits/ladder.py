@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     checkpoints = train_zoo(options.folder, lambda _: None)
     classifiers = {member.name: load(member, checkpoints[member.name]) for member in MEMBERS}
-    squares, labels = (array[:WHOLE] for array in images.held_out())
-    whole = sat_matrix(classifiers, squares, labels, Protocol.from_parameters(PROTOCOL))
+    squares, labels = images.held_out()
+    whole = sat_matrix(classifiers, squares[:WHOLE], labels[:WHOLE], Protocol.from_parameters(PROTOCOL))
     rng = np.random.default_rng(0)
     print(
         "| images | SAT: mean error | 95 % of pairs within | Pearson | inside interval | drawn by chance: mean error |"
