@@ -27,8 +27,7 @@ def problem(
 ) -> Response:
     """A problem document; detail says what to do."""
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extras}
-    # what a client sent may be quoted, and JSON can escape a lone surrogate, which UTF-8 cannot hold
-    body = json.dumps(content, ensure_ascii=False, default=list).encode(errors="replace")
+    body = json.dumps(content, ensure_ascii=False, default=list).encode()
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
 
 
