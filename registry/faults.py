@@ -6,6 +6,7 @@ from registry.analyses import fail_analyses
 from registry.jobs import Claim, fail, retry_later, take_expired
 from registry.models import fail_model, fail_network
 from registry.tables import JobKind, JobRow
+from registry.versions import raise_version
 
 
 def give_up(session: Session, claimed: Claim, reason: str) -> None:
@@ -39,4 +40,7 @@ def _blame(session: Session, job: Claim | JobRow, reason: str) -> None:
     elif job.kind is JobKind.EVALUATE:
         assert job.network_id is not None
         fail_network(session, job.network_id, f"it cannot be evaluated: {reason}")
-    # an attack or its transfers fail in one comparison: the job's row says so, other comparisons go on
+    else:
+        # an attack or its transfers fail in one comparison: the job's row says so, other comparisons go on
+        assert job.comparison_id is not None
+        raise_version(session, job.comparison_id)

@@ -81,7 +81,8 @@ def _cluster(context: Context, row: AnalysisRow) -> dict[str, Any]:
         ).all()
         refused = session.execute(
             select(RefusalRow.source_id, RefusalRow.target_id)
-            .where(RefusalRow.comparison_id == row.comparison_id)
+            # a pair that lacks only its second rung keeps the score of its first
+            .where(RefusalRow.comparison_id == row.comparison_id, RefusalRow.rung == 0)
             .distinct()
         ).all()
     hopeless = {frozenset(pair) for pair in refused} | {frozenset(pair[:2]) for pair in pairs if pair.n == 0}
