@@ -64,6 +64,7 @@ def far(one: Tensor, other: Tensor) -> float:
 )
 def test_folding_keeps_logits_and_gradients(architecture: str, at_least: int) -> None:
     fixed = {"img_size": 64} if architecture == "coatnet_nano_rw_224" else {}
+    torch.manual_seed(0)  # with other initial weights other relus stand at 0
     network = trained_statistics(timm.create_model(architecture, num_classes=10, **fixed))
     side = 160 if architecture == "test_vit" else 64
     pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
@@ -71,9 +72,9 @@ def test_folding_keeps_logits_and_gradients(architecture: str, at_least: int) ->
     assert fold(network, pixels) >= at_least
     folded_logits, folded_gradient = answers(network, pixels)
     assert far(folded_logits, logits) < NOISE
-    # a relu at 0 may open or close by rounding, and moves a gradient by more than rounding; few may
-    moved = (folded_gradient - gradient).abs() > 1e-3 * gradient.abs().max()
-    assert moved.float().mean() < 0.01
+    # a relu that stands at 0 may open or close by rounding, and moves all pixels behind it by a little: densenet121
+    # with eight initial weights came to 6e-7 six times, and to 6e-4 and 2e-3 where one did
+    assert (folded_gradient - gradient).norm() / gradient.norm() < 0.01
 
 
 class TwoReaders(nn.Module):
