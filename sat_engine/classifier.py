@@ -23,6 +23,8 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    scale: Tensor
+    shift: Tensor
     luma: Tensor
     class_map: Tensor
 
@@ -46,6 +48,11 @@ class Classifier(nn.Module):
         self.input_side, self.image_channels, self.channels = input_side, image_channels, channels
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        # one multiplication and addition a pixel; in float64, so that only the results are rounded
+        scale = 1 / torch.tensor(std, dtype=torch.float64)
+        shift = -torch.tensor(mean, dtype=torch.float64) * scale
+        self.register_buffer("scale", scale.float().view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.float().view(1, -1, 1, 1))
         self.register_buffer("luma", torch.tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
         self.precision, self.lowering = precision, lowering
@@ -82,7 +89,7 @@ class Classifier(nn.Module):
             seen = (images * self.luma).sum(dim=1, keepdim=True)
         else:
             seen = images.expand(-1, self.channels, -1, -1)
-        normalised = ((seen - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        normalised = torch.addcmul(self.shift, seen, self.scale).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is Precision.BFLOAT16):
             logits: Tensor = self.network(normalised)
         return logits[:, self.class_map].float()

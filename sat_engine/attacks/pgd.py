@@ -37,7 +37,8 @@ class PGD:
             # the sign of NaN is 0: unnoticed, such an image would never move and its network look unfoolable.
             # Kept on the device and read once, since a look at every step would stall it.
             lost |= gradient.isnan().flatten(1).any(dim=1)
-            adversarial = (adversarial.detach() + self.step_size * gradient.sign()).clamp(low, high)
+            # in place: on a CPU, fresh memory costs more than the arithmetic
+            adversarial = torch.add(adversarial.detach(), gradient.sign_(), alpha=self.step_size).clamp_(low, high)
         if count := int(lost.sum()):
             raise NotComputableError(
                 f"the loss has no gradient (it is not a number) on {count} of {len(images)} images, "
