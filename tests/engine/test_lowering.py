@@ -65,7 +65,6 @@ def far(one: Tensor, other: Tensor) -> float:
 def test_folding_keeps_logits_and_gradients(architecture: str, at_least: int) -> None:
     fixed = {"img_size": 64} if architecture == "coatnet_nano_rw_224" else {}
     torch.manual_seed(0)  # with other initial weights other relus stand at 0
-    torch.manual_seed(0)
     network = trained_statistics(timm.create_model(architecture, num_classes=10, **fixed))
     side = 160 if architecture == "test_vit" else 64
     pixels = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
