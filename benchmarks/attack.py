@@ -25,8 +25,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WHY = {
     "gradient": "attention's backward costs three forwards, while its forward gained most from oneDNN",
     "bfloat16": "tried: weights cast beforehand (no gain); the rest of a step is float32 element by element",
-    "peers": "its convolutions are oneDNN's already, it has no batch norm and channels-last gives it nothing; tried without gain: contiguous GELU, "
-    "huge pages, no memory mapping in malloc, unfused attention",
+    "peers": "its convolutions are oneDNN's already, it has no batch norm and channels-last gives it nothing; tried "
+    "without gain: contiguous GELU, huge pages, no memory mapping in malloc, unfused attention",
 }
 
 
@@ -176,7 +176,8 @@ def rows(
     ]
     if "bfloat16" in seconds:
         half = printing.ratio(seconds, fastest, "bfloat16")
-        found.append([name, f"bfloat16 against {fastest} ({agreement['bfloat16']['pixels']:.1%} of pixels as in float32)", printing.spread(half), "2",
+        as_exact = agreement["bfloat16"]["pixels"]
+        found.append([name, f"bfloat16 against {fastest} ({as_exact:.1%} of pixels as in float32)", printing.spread(half), "2",
                       printing.verdict(half[0], 2, WHY["bfloat16"])])  # fmt: skip
     return found
 
