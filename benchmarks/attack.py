@@ -177,8 +177,8 @@ def rows(
     if "bfloat16" in seconds:
         half = printing.ratio(seconds, fastest, "bfloat16")
         as_exact = agreement["bfloat16"]["pixels"]
-        found.append([name, f"bfloat16 against {fastest} ({as_exact:.1%} of pixels as in float32)", printing.spread(half), "2",
-                      printing.verdict(half[0], 2, WHY["bfloat16"])])  # fmt: skip
+        what = f"bfloat16 against {fastest} ({as_exact:.1%} of pixels as in float32)"
+        found.append([name, what, printing.spread(half), "2", printing.verdict(half[0], 2, WHY["bfloat16"])])
     return found
 
 
