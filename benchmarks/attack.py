@@ -177,7 +177,7 @@ def rows(
     if "bfloat16" in seconds:
         half = printing.ratio(seconds, fastest, "bfloat16")
         as_exact = agreement["bfloat16"]["pixels"]
-        what = f"bfloat16 against {fastest} ({as_exact:.1%} of pixels as in float32)"
+        what = f"bfloat16 against {fastest} ({as_exact:.1%} pixels as in float32)"
         found.append([name, what, printing.spread(half), "2", printing.verdict(half[0], 2, WHY["bfloat16"])])
     return found
 
