@@ -24,9 +24,8 @@ EPSILON, STEP = Fraction(8, 255), Fraction(2, 255)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WHY = {
     "gradient": "attention's backward costs three forwards, while its forward gained most from oneDNN",
-    "bfloat16": "tried: weights cast beforehand (no gain); the rest of a step is float32 element by element",
-    "peers": "its convolutions are oneDNN's already, it has no batch norm and channels-last gives it nothing; tried "
-    "without gain: contiguous GELU, huge pages, no memory mapping in malloc, unfused attention",
+    "bfloat16": "weights cast beforehand gained nothing",
+    "peers": "no batch norm to fold, products on oneDNN already; GELU over a contiguous view gained nothing",
 }
 
 
