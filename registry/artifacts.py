@@ -60,6 +60,7 @@ class ArtifactStore:
             self._folder = Path(url).resolve()
             self._folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(self._folder)
+        self._sweep_spool()
 
     @property
     def spool(self) -> Path:
@@ -109,7 +110,7 @@ class ArtifactStore:
             self._copy_to_cache(sha256, path)
         return path
 
-    def sweep_spool(self) -> None:
+    def _sweep_spool(self) -> None:
         """Remove what a killed process left in the spool a day ago or earlier."""
         for leftover in self.spool.iterdir():
             with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from registry.declarations import ComparisonChange, ComparisonDeclaration
 from registry.errors import NotFoundError
 from registry.jobs import want
+from registry.reads.measuring import get_image_set
 from registry.tables import (
     ComparisonRow,
     ComparisonState,
@@ -104,10 +105,7 @@ def want_evaluations(session: Session, network_id: int, task_id: int) -> None:
 
 
 def _named(session: Session, image_set_name: str, protocol_name: str) -> tuple[ImageSetRow, ProtocolRow]:
-    image_set = session.scalars(select(ImageSetRow).where(ImageSetRow.name == image_set_name)).one_or_none()
-    if image_set is None:
-        names = ", ".join(session.scalars(select(ImageSetRow.name).order_by(ImageSetRow.name)))
-        raise NotFoundError(f"there is no image set {image_set_name!r}. Image sets: {names or 'none yet'}.")
+    image_set, _ = get_image_set(session, image_set_name)
     protocol = session.scalars(select(ProtocolRow).where(ProtocolRow.name == protocol_name)).one_or_none()
     if protocol is None:
         names = ", ".join(session.scalars(select(ProtocolRow.name).order_by(ProtocolRow.name)))

@@ -56,6 +56,7 @@ class Classifier(nn.Module):
         self.register_buffer("luma", torch.tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
         self.precision, self.lowering = precision, lowering
+        self.outputs: int | None = None  # of the network itself, before the class map; build counts them
         self._batch = batch
         self.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
 

@@ -1,6 +1,5 @@
 """Building a network from its architecture and a checkpoint."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sat_engine.batching import Batch
+from sat_engine.catalogue import ENTRY_POINT_GROUP, near_matches
 from sat_engine.checkpoints import Weights, fit
 from sat_engine.classifier import Classifier
 from sat_engine.errors import ArchitectureError
@@ -20,19 +20,15 @@ from sat_engine.spec import ALLOWED_MODEL_ARGS, NetworkSpec, check_model_args, n
 
 __all__ = [
     "ALLOWED_MODEL_ARGS",
-    "ENTRY_POINT_GROUP",
     "Classifier",
     "NetworkSpec",
     "build",
-    "count_outputs",
     "create_module",
     "fit_tensors",
     "network_digest",
     "pretrained",
     "weights_digest",
 ]
-
-ENTRY_POINT_GROUP = "sat.architectures"  # name -> callable(**model_args) -> nn.Module, installed by an operator
 
 
 def build(
@@ -68,12 +64,13 @@ def build(
         precision=precision,
         batch=batch,
     )
-    outputs = count_outputs(classifier, spec)
+    outputs = _count_outputs(classifier, spec)
     if max(spec.class_map) >= outputs:
         raise ArchitectureError(
             f"the class map names output {max(spec.class_map)}, but {spec.architecture} has {outputs} outputs; "
             "check num_classes and the classes"
         )
+    classifier.outputs = outputs
     classifier.class_map = torch.tensor(spec.class_map, dtype=torch.int64)
     if lowered:
         classifier.lowering = _lower(classifier, spec, torch.device(device))
@@ -133,7 +130,7 @@ def _find_constructor(
 
     # timm would read "hf-hub:" and "local-dir:" names from the network and the disk, and a tag from the hub
     if not architecture.isidentifier() or not timm.is_model(architecture):
-        raise ArchitectureError(_unknown(architecture, [*installed.names, *timm.list_models()]))
+        raise ArchitectureError(_unknown(architecture))
     arguments = {"in_chans": channels, **model_args}
     settings = timm.get_pretrained_cfg(architecture)
     if settings is not None and settings.fixed_input_size:
@@ -141,8 +138,8 @@ def _find_constructor(
     return lambda: timm.create_model(architecture, pretrained=False, **arguments)
 
 
-def _unknown(architecture: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(architecture, names, n=5)
+def _unknown(architecture: str) -> str:
+    near = near_matches(architecture)
     hint = f"did you mean {', '.join(near)}?" if near else "see timm's catalogue of architectures"
     return f"there is no architecture {architecture[:80]!r}: {hint}"
 
@@ -167,7 +164,7 @@ def _holds_unsaved_tensors(module: nn.Module) -> bool:
     )
 
 
-def count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
+def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
     """Return the network's number of outputs, found by one forward of a grey image on the CPU."""
     grey = torch.full((1, spec.channels, spec.input_side, spec.input_side), 0.5)
     try:

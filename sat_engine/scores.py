@@ -175,17 +175,26 @@ def above_noise(fooled: Bools, noise_fooled: Bools) -> bool:
     """Return whether a transfer fools its target more often than random noise of the same size does.
 
     fooled and noise_fooled are bool (n,) over the n common images: where the adversarial image, and where the
-    noise corner, fools the target. True where the 95 % interval of the paired difference of the two rates lies
-    above 0 (Agresti & Min, 2005: half a pair added to each of the four cells). With no image it is False.
+    noise corner, fools the target. With no image it is False. The test is that of `above_noise_counts`.
     """
     if fooled.shape != noise_fooled.shape:
         raise ValueError("a transfer and its target's noise must cover the same images")
-    n = fooled.size + 2
-    only_transfer = int((fooled & ~noise_fooled).sum()) + 0.5
-    only_noise = int((noise_fooled & ~fooled).sum()) + 0.5
-    difference = (only_transfer - only_noise) / n
-    variance = ((only_transfer + only_noise) / n - difference**2) / n
-    return bool(difference > _Z95 * variance**0.5)
+    counts = ((fooled & ~noise_fooled).sum(), (noise_fooled & ~fooled).sum(), fooled.size)
+    return bool(above_noise_counts(*(np.array([count]) for count in counts))[0])
+
+
+def above_noise_counts(only_transfer: Counts, only_noise: Counts, n: Counts) -> Bools:
+    """Return, elementwise, whether transfers (k,) rise above their targets' noise, from counts.
+
+    Of n images common to both, only_transfer are fooled by the adversarial image alone, only_noise by noise alone.
+    True where the 95 % interval of the paired difference of the two rates lies above 0 (Agresti & Min, 2005: half a
+    pair added to each of the four cells).
+    """
+    images = n + 2.0
+    transfer, noise = only_transfer + 0.5, only_noise + 0.5
+    difference = (transfer - noise) / images
+    variance = ((transfer + noise) / images - difference**2) / images
+    return np.asarray(difference > _Z95 * np.sqrt(variance))
 
 
 def _sat(rate: Floats, floor_percent: float) -> Floats:

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -26,6 +27,17 @@ class Servers:
 
     postgres: Postgres
     valkey: Valkey
+
+    @contextmanager
+    def clone(self, template: str) -> Iterator[str]:
+        """The SQLAlchemy address of a new copy of a database, dropped afterwards."""
+        name = f"test_{uuid4().hex}"
+        with self.postgres.connect() as connection:
+            connection.execute(f'create database "{name}" template "{template}"')
+        try:
+            yield self.postgres.url(name)
+        finally:
+            self.postgres.drop_database(name)
 
 
 @pytest.fixture(scope="session")
@@ -83,11 +95,8 @@ def template(servers: Servers) -> Iterator[str]:
 @pytest.fixture
 def database_url(servers: Servers, template: str) -> Iterator[str]:
     """The SQLAlchemy address of a new, migrated database, dropped after the test."""
-    name = f"test_{uuid4().hex}"
-    with servers.postgres.connect() as connection:
-        connection.execute(f'create database "{name}" template "{template}"')
-    yield servers.postgres.url(name)
-    servers.postgres.drop_database(name)
+    with servers.clone(template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -67,7 +67,6 @@ def make_context(settings: Settings) -> Context:
         session.flush()
         worker_id = worker.id
     store = ArtifactStore(settings.artifacts, settings.cache)
-    store.sweep_spool()
     return Context(
         settings=settings,
         sessions=sessions,

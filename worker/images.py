@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from registry.artifacts import ArtifactStore
 from registry.image_sets import ImageSetReader
-from registry.tables import ComparisonRow, ImageSetRow, ProtocolRow
+from registry.tables import ComparisonRow, ImageSetRow
 
 
 class ImageSets:
@@ -21,11 +21,6 @@ class ImageSets:
         return self._readers[row.id]
 
 
-def comparison_parts(session: Session, comparison_id: int) -> tuple[ComparisonRow, ImageSetRow, ProtocolRow]:
-    """A comparison with its image set and its protocol."""
-    comparison = session.get_one(ComparisonRow, comparison_id)
-    return (
-        comparison,
-        session.get_one(ImageSetRow, comparison.image_set_id),
-        session.get_one(ProtocolRow, comparison.protocol_id),
-    )
+def image_set_of(session: Session, comparison_id: int) -> ImageSetRow:
+    """The image set of a comparison."""
+    return session.get_one(ImageSetRow, session.get_one(ComparisonRow, comparison_id).image_set_id)

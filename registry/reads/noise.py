@@ -11,9 +11,8 @@ from sqlalchemy.sql import column, literal
 
 from registry.reads.solo import NOT_ATTACKED, NetworkBits, SelfFooling
 from registry.tables import TransferRow
-from sat_engine.scores import MISSING
+from sat_engine.scores import MISSING, above_noise_counts
 
-_Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
 ROWS_AT_ONCE = 20_000  # of some 100 to 6,000 bytes each
 
 Ids = NDArray[np.int64]
@@ -21,24 +20,12 @@ Counts = NDArray[np.integer]
 Packed = NDArray[np.uint8]
 
 
-def rises_above_noise(only_transfer: Counts, only_noise: Counts, n: Counts) -> NDArray[np.bool_]:
-    """`sat_engine.scores.above_noise` from counts, elementwise.
-
-    Of n images common to both, only_transfer are fooled by the adversarial image alone, only_noise by noise alone.
-    """
-    images = n + 2.0
-    transfer, noise = only_transfer + 0.5, only_noise + 0.5
-    difference = (transfer - noise) / images
-    variance = ((transfer + noise) / images - difference**2) / images
-    return np.asarray(difference > _Z95 * np.sqrt(variance))
-
-
 def certainly_above(fooled: Counts, n_noise_fooled: Counts, n: Counts) -> NDArray[np.bool_]:
     """True where no arrangement of these marginal counts could fail the test, so the bits need not be read.
 
     The test is hardest to pass with as many noise-fooled images as can be, none of them fooled by the transfer too.
     """
-    return rises_above_noise(fooled, np.minimum(n_noise_fooled, n), n)
+    return above_noise_counts(fooled, np.minimum(n_noise_fooled, n), n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +67,7 @@ class NoiseTest:
                     cells = [row for row in partition if row.rung == rung < rungs[where[row.source_id, row.target_id]]]
                     if cells:
                         counts[:, [where[row.source_id, row.target_id] for row in cells]] += self._count(cells, rung)
-        return rises_above_noise(*counts)
+        return above_noise_counts(*counts)
 
     def _count(self, cells: list[Row[int, int, int, bytes]], rung: int) -> NDArray[np.int64]:
         """Counts (3, k) of cells of one rung: fooled by the transfer alone, by noise alone, common images."""

@@ -24,9 +24,9 @@ from registry.tables import (
     Source,
     TaskRow,
 )
+from registry.tasks import SHOWN_CLASSES
 from sat_engine.protocol import Protocol
 
-SHOWN_CLASSES = 12
 _DIGEST = re.compile(r"@[0-9a-f]{8,64}")
 
 

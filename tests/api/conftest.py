@@ -70,11 +70,8 @@ def zoo_template(servers: Servers, template: str) -> Iterator[tuple[str, World]]
 def database_url(request: pytest.FixtureRequest, servers: Servers, template: str) -> Iterator[str]:
     """The address of a new database, dropped after the test: a copy of the zoo's for tests that use it."""
     source = request.getfixturevalue("zoo_template")[0] if "zoo" in request.fixturenames else template
-    name = f"test_{uuid4().hex}"
-    with servers.postgres.connect() as connection:
-        connection.execute(f'create database "{name}" template "{source}"')
-    yield servers.postgres.url(name)
-    servers.postgres.drop_database(name)
+    with servers.clone(source) as url:
+        yield url
 
 
 @pytest.fixture

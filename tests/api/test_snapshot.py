@@ -12,13 +12,13 @@ from sqlalchemy import Engine, update
 from registry.database import make_engine
 from registry.errors import NotFoundError, UnavailableError
 from registry.models import delete_model
-from registry.reads.noise import certainly_above, rises_above_noise
+from registry.reads.noise import certainly_above
 from registry.reads.snapshot import Snapshot, View, read_view
 from registry.reads.watch import Watch
 from registry.tables import ComparisonRow, ModelRow, ModelState, NameRow, Part
 from registry.versions import raise_all_versions
 from sat_engine import bits
-from sat_engine.scores import MISSING, above_noise, score
+from sat_engine.scores import MISSING, above_noise, above_noise_counts, score
 from tests.api.world import World
 
 
@@ -136,7 +136,7 @@ def test_counts_are_only_trusted_where_no_bits_could_say_otherwise() -> None:
         n = int(rng.integers(1, 60))
         fooled, noise = rng.random(n) < rng.random(), rng.random(n) < rng.random() / 4
         columns = [np.array([value]) for value in (fooled.sum(), noise.sum(), n)]
-        exact = rises_above_noise(
+        exact = above_noise_counts(
             np.array([(fooled & ~noise).sum()]), np.array([(noise & ~fooled).sum()]), np.array([n])
         )
         assert exact[0] == above_noise(fooled, noise)

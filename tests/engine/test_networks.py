@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sat_engine import networks
+from sat_engine.catalogue import ENTRY_POINT_GROUP
 from sat_engine.checkpoints import fit
 from sat_engine.errors import ArchitectureError, CheckpointError
 from sat_engine.networks import NetworkSpec, network_digest, weights_digest
@@ -332,7 +333,7 @@ def number(num_classes: int) -> int:
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two architectures as an operator's package would install them."""
     points = EntryPoints(
-        EntryPoint(name, f"{__name__}:{value}", networks.ENTRY_POINT_GROUP)
+        EntryPoint(name, f"{__name__}:{value}", ENTRY_POINT_GROUP)
         for name, value in {"scaled": "Scaled", "number": "number"}.items()
     )
     monkeypatch.setattr(networks, "entry_points", lambda *, group: points.select(group=group))

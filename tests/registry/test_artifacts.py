@@ -1,6 +1,8 @@
 """Bytes are stored once under their sha256, and are what they were."""
 
 import hashlib
+import os
+import time
 
 import pytest
 from sqlalchemy import select
@@ -39,6 +41,18 @@ def test_nothing_is_left_in_the_spool(store, sessions):
     with pytest.raises(TypeError):
         write_artifact(store, sessions, "test", lambda path: path / 0)
     assert list(store.spool.iterdir()) == []
+
+
+def test_what_a_killed_process_left_in_the_spool_a_day_ago_is_swept(store, tmp_path):
+    (store.spool / "folder").mkdir()
+    (store.spool / "folder" / "weights").touch()
+    for name in ("old", "new"):
+        (store.spool / name).touch()
+    yesterday = time.time() - 25 * 3600
+    for name in ("folder", "old"):
+        os.utime(store.spool / name, (yesterday, yesterday))
+    again = ArtifactStore(str(tmp_path / "artifacts"), tmp_path / "cache")
+    assert [path.name for path in again.spool.iterdir()] == ["new"]
 
 
 def test_missing_bytes_are_said_to_be_missing(store, sessions):

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -224,19 +223,16 @@ def members() -> tuple[Member, ...]:
 @pytest.fixture(scope="session")
 def fault_free(servers, template, checkpoints, tmp_path_factory) -> dict[str, list[tuple[object, ...]]]:
     """What two members measure when nothing goes wrong, bit for bit."""
-    name = f"test_{uuid4().hex}"
-    with servers.postgres.connect() as connection:
-        connection.execute(f'create database "{name}" template "{template}"')
-    engine = make_engine(servers.postgres.url(name))
     folder = tmp_path_factory.mktemp("fault-free")
-    workshop = make_workshop(make_sessions(engine), servers.postgres.url(name), servers.valkey.url, checkpoints, folder)
-    try:
-        for member in MEMBERS[:2]:
-            workshop.register(member)
-        workshop.start_worker()
-        workshop.wait(lambda: workshop.idle() and len(workshop.measured()["pairs"]) == 1)
-        return workshop.measured()
-    finally:
-        workshop.stop_all()
-        engine.dispose()
-        servers.postgres.drop_database(name)
+    with servers.clone(template) as url:
+        engine = make_engine(url)
+        workshop = make_workshop(make_sessions(engine), url, servers.valkey.url, checkpoints, folder)
+        try:
+            for member in MEMBERS[:2]:
+                workshop.register(member)
+            workshop.start_worker()
+            workshop.wait(lambda: workshop.idle() and len(workshop.measured()["pairs"]) == 1)
+            return workshop.measured()
+        finally:
+            workshop.stop_all()
+            engine.dispose()

@@ -31,7 +31,7 @@ from sat_engine.errors import EngineError
 from sat_engine.io.tensors import read_arrays
 from sat_engine.scores import MISSING, score_many
 from worker.context import Context
-from worker.images import comparison_parts
+from worker.images import image_set_of
 from worker.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def run(context: Context, lease: Lease) -> None:
 
 def _cluster(context: Context, row: AnalysisRow) -> dict[str, Any]:
     with context.sessions.begin() as session:
-        _, image_set, _ = comparison_parts(session, row.comparison_id)
+        image_set = image_set_of(session, row.comparison_id)
         # a suspect model may share no correct image with another, and would make every clustering impossible
         ids = trusted_networks(session, image_set)
         networks = session.execute(
@@ -130,7 +130,7 @@ def _matrix(ids: list[int], pairs: list[tuple[int | None, ...]]) -> NDArray[np.f
 def _judge(context: Context, row: AnalysisRow) -> dict[str, Any]:
     members, candidates, n = row.parameters["members"], row.parameters["candidates"], row.parameters["n"]
     with context.sessions.begin() as session:
-        _, image_set, _ = comparison_parts(session, row.comparison_id)
+        image_set = image_set_of(session, row.comparison_id)
         evaluations = {
             (each.network_id, each.part): each
             for each in session.scalars(

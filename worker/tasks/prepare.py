@@ -16,7 +16,7 @@ from registry.tables import ModelRow, Source, TaskRow
 from sat_engine.components import read_anatomy
 from sat_engine.io.pretrained import fetch
 from sat_engine.io.weights import read_weights, write_weights
-from sat_engine.networks import build, count_outputs, fit_tensors, network_digest, weights_digest
+from sat_engine.networks import build, fit_tensors, network_digest, weights_digest
 from sat_engine.spec import NetworkSpec
 from worker.context import Context
 from worker.lease import Lease
@@ -93,11 +93,10 @@ def _prepare(context: Context, declared: _Declared, task: TaskRow, outputs_named
     spec = declared.spec
     fitted = fit_tensors(spec, declared.tensors, weights=declared.weights)
     classifier = build(spec, fitted, image_channels=spec.channels, lowered=False)
-    outputs = count_outputs(classifier, spec)
-    if outputs != outputs_named:
+    if classifier.outputs != outputs_named:
         raise InvalidError(
-            f"the network has {outputs} outputs, but {outputs_named} classes were named: send `classes` with the name "
-            "of every output, in order."
+            f"the network has {classifier.outputs} outputs, but {outputs_named} classes were named: send `classes` "
+            "with the name of every output, in order."
         )
     anatomy = read_anatomy(classifier.network, spec.architecture, input_side=spec.input_side, channels=spec.channels)
 

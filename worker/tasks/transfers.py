@@ -19,10 +19,10 @@ from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
 from sat_engine.io.tensors import read_arrays
 from worker.context import Context
-from worker.images import comparison_parts
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
+from worker.subject import read_subject
 
 Bools = NDArray[np.bool_]
 
@@ -61,18 +61,16 @@ class _Target:
 def run(context: Context, lease: Lease) -> None:
     """Measure the pending cells of the lowest rung; what comes meanwhile, or is of a later rung, takes another turn."""
     claimed = lease.claim
-    assert claimed.network_id is not None
-    assert claimed.comparison_id is not None
     with context.sessions.begin() as session:
-        _, image_set, _ = comparison_parts(session, claimed.comparison_id)
-        network = session.get_one(NetworkRow, claimed.network_id)
-        cells = pending_cells(session, network.id, claimed.comparison_id, image_set)
+        subject = read_subject(session, claimed)
+        network, image_set = subject.network, subject.image_set
+        cells = pending_cells(session, network.id, subject.comparison_id, image_set)
     now = [cell for cell in cells if cell.rung == cells[0].rung]
     if now:
         _measure(context, lease, network, image_set, now)
     with transaction(context.sessions, context.bell.ring) as session:
         hold(session, claimed)
-        left = pending_cells(session, network.id, claimed.comparison_id, image_set)
+        left = pending_cells(session, network.id, subject.comparison_id, image_set)
         finish_with(session, claimed, left[0].rung if left else None)
 
 
