@@ -76,10 +76,8 @@ def empty_redis(servers: Servers) -> str:
 @pytest.fixture
 def empty_database(servers: Servers) -> Iterator[str]:
     """The SQLAlchemy address of a new, empty database, dropped after the test."""
-    name = f"test_{uuid4().hex}"
-    servers.postgres.create_database(name)
-    yield servers.postgres.url(name)
-    servers.postgres.drop_database(name)
+    with servers.clone("template0") as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,15 @@
 """The tables, as SQLAlchemy 2 typed mappings. Rows end in `Row`: *model* always means a neural network."""
 
+from registry.tables.access import (
+    AuditRow,
+    DeliveryRow,
+    DeliveryState,
+    IdempotencyRow,
+    KeyRow,
+    Scope,
+    UploadRow,
+    WebhookRow,
+)
 from registry.tables.base import Base
 from registry.tables.catalogue import ModelRow, ModelState, NameRow, NetworkRow, Source, TaskRow
 from registry.tables.measuring import (
@@ -24,6 +34,7 @@ from registry.tables.work import (
     JobState,
     Lane,
     WorkerRow,
+    WorkerWish,
 )
 
 __all__ = [
@@ -32,14 +43,19 @@ __all__ = [
     "ArtifactRow",
     "ArtifactState",
     "AttackRow",
+    "AuditRow",
     "Base",
     "ComparisonRow",
     "ComparisonState",
+    "DeliveryRow",
+    "DeliveryState",
     "EvaluationRow",
+    "IdempotencyRow",
     "ImageSetRow",
     "JobKind",
     "JobRow",
     "JobState",
+    "KeyRow",
     "Lane",
     "ModelRow",
     "ModelState",
@@ -49,8 +65,12 @@ __all__ = [
     "Part",
     "ProtocolRow",
     "RefusalRow",
+    "Scope",
     "Source",
     "TaskRow",
     "TransferRow",
+    "UploadRow",
+    "WebhookRow",
     "WorkerRow",
+    "WorkerWish",
 ]

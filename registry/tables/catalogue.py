@@ -26,6 +26,7 @@ class ModelState(StrEnum):
     RECEIVED = "received"
     READY = "ready"
     SUSPECT = "suspect"
+    ARCHIVED = "archived"
     FAILED = "failed"
 
 
@@ -92,7 +93,10 @@ class ModelRow(Base):
     concern: Mapped[str | None]  # why it is suspect, and what to check
     description: Mapped[str] = mapped_column(server_default="")
     license: Mapped[str | None]
+    card: Mapped[str] = mapped_column(server_default="")  # Markdown
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    last_rung: Mapped[Small] = mapped_column(server_default="1")  # 0: measured on the prefix only
+    revision: Mapped[int] = mapped_column(server_default="1")  # raised by every change of what describes the model
     deleted_name: Mapped[str | None]  # kept for a restore
     created_at: Mapped[Now]
     deleted_at: Mapped[datetime | None]
@@ -103,6 +107,7 @@ class ModelRow(Base):
         CheckConstraint("(source = 'upload') = (checkpoint is not null)", name="checkpoint"),
         CheckConstraint("expected_accuracy between 0 and 1", name="expected_accuracy"),
         CheckConstraint("(deleted_at is null) = (deleted_name is null)", name="deleted"),
+        CheckConstraint("last_rung in (0, 1)", name="last_rung"),
     )
 
 
@@ -113,8 +118,10 @@ class NameRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"))
     is_alias: Mapped[bool] = mapped_column(server_default=text("false"))
+    protected: Mapped[bool] = mapped_column(server_default=text("false"))  # only an admin moves or removes it
     __table_args__ = (
         CheckConstraint(text(f"name ~ '{NAME_PATTERN}'"), name="name"),
+        CheckConstraint("is_alias or not protected", name="protected"),
         Index("uq_names_own_name", "model_id", unique=True, postgresql_where=text("not is_alias")),
     )
 

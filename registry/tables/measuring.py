@@ -11,9 +11,10 @@ from registry.tables.catalogue import NAME_PATTERN
 
 
 class ComparisonState(StrEnum):
-    """A paused comparison keeps its results and starts no work."""
+    """draining: running jobs finish, none starts. paused: running jobs stop after the cell at hand, too."""
 
     MEASURING = "measuring"
+    DRAINING = "draining"
     PAUSED = "paused"
 
 
@@ -101,6 +102,7 @@ class EvaluationRow(Base):
     logits: Mapped[bytes] = mapped_column(ForeignKey("artifacts.sha256"))
     numeric_path: Mapped[str]
     worker_id: Mapped[int] = mapped_column(ForeignKey("workers.id"))
+    seconds: Mapped[float | None]  # of computing it
     recorded_at: Mapped[Now]
     __table_args__ = (
         CheckConstraint("rung = 0 or (rung = 1 and part = 'attack')", name="rung"),
@@ -125,6 +127,7 @@ class AttackRow(Base):
     images_sha256: Mapped[bytes]
     numeric_path: Mapped[str]
     worker_id: Mapped[int] = mapped_column(ForeignKey("workers.id"))
+    seconds: Mapped[float | None]  # of computing it
     fence: Mapped[Big]
     recorded_at: Mapped[Now]
     __table_args__ = (
@@ -150,6 +153,7 @@ class TransferRow(Base):
     ceiling_fooled: Mapped[bytes | None]
     numeric_path: Mapped[str]
     worker_id: Mapped[int] = mapped_column(ForeignKey("workers.id"))
+    seconds: Mapped[float | None]  # of computing it
     fence: Mapped[Big]
     recorded_at: Mapped[Now]
     __table_args__ = (

@@ -11,13 +11,14 @@ from registry.tables.base import Base, Big, BigKey, Key, Now, Small, closed_set
 
 
 class JobKind(StrEnum):
-    """What a job does; the subject is a model, a network on a comparison, or a comparison."""
+    """What a job does; the subject is a model, a network on a comparison, a comparison, or (notify) nothing."""
 
     PREPARE = "prepare"
     EVALUATE = "evaluate"
     ATTACK = "attack"
     TRANSFERS = "transfers"
     ANALYSE = "analyse"
+    NOTIFY = "notify"
 
 
 class Lane(StrEnum):
@@ -49,6 +50,8 @@ class AnalysisKind(StrEnum):
 
     CLUSTERS = "clusters"
     ENSEMBLE = "ensemble"
+    MAP = "map"
+    IMPORTANCE = "importance"
 
 
 class ArtifactRow(Base):
@@ -66,6 +69,14 @@ class ArtifactRow(Base):
     )
 
 
+class WorkerWish(StrEnum):
+    """What an operator wants of a worker: pause stops after the cell at hand, drain ends the process after its job."""
+
+    RUN = "run"
+    PAUSE = "pause"
+    DRAIN = "drain"
+
+
 class WorkerRow(Base):
     """One worker process: who made a result, and who is alive."""
 
@@ -77,8 +88,13 @@ class WorkerRow(Base):
     device: Mapped[str]
     code_version: Mapped[str]
     torch_version: Mapped[str]
+    precision: Mapped[str | None]
+    wish: Mapped[WorkerWish] = mapped_column(closed_set(WorkerWish, "wish"), server_default="run")
+    device_bytes: Mapped[Big | None]  # memory of the device; null on a CPU
+    device_bytes_used: Mapped[Big | None]
     started_at: Mapped[Now]
     seen_at: Mapped[Now]
+    left_at: Mapped[datetime | None]  # it said goodbye
 
 
 class JobRow(Base):
@@ -124,7 +140,7 @@ class JobRow(Base):
             "(kind in ('evaluate', 'attack', 'transfers')) = (network_id is not null)",
             name="network",
         ),
-        CheckConstraint("(kind <> 'prepare') = (comparison_id is not null)", name="comparison"),
+        CheckConstraint("(kind not in ('prepare', 'notify')) = (comparison_id is not null)", name="comparison"),
         Index("ix_jobs_next", "lane", "priority", "id", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_leased", "lease_until", postgresql_where=text("state = 'running'")),
     )
