@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from api import openapi, problems
+from api.access import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.routes import (
     agreement,
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
         middleware=[
             Middleware(RequestLog),
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
+            Middleware(Access),
             Middleware(BodyLimit),
         ],
     )

@@ -18,6 +18,13 @@ class RegistryError(Exception):
         self.extras = extras
 
 
+class ForbiddenError(RegistryError):
+    """Whoever asks may not do this."""
+
+    status = 403
+    title = "Forbidden"
+
+
 class NotFoundError(RegistryError):
     """What was named does not exist (or was deleted)."""
 
