@@ -71,3 +71,14 @@ class UnavailableError(RegistryError):
 
     status = 503
     title = "Unavailable"
+
+
+class StorageFullError(UnavailableError):
+    """The artifact store, or a disk, takes no more bytes until somebody makes room."""
+
+    status = 507
+    title = "Insufficient storage"
+
+
+class LostBytesError(UnavailableError):
+    """An artifact's bytes are missing, or are not what their name says."""

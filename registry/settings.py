@@ -51,6 +51,14 @@ class Settings(DatabaseSettings):
         default="float32", description="auto: bfloat16 for networks that pass the parity gate."
     )
     max_upload_bytes: int = 20 * GIBIBYTE
+    artifacts_quota_bytes: int | None = Field(default=None, gt=0, description="What the artifact store may hold.")
+    adversarial_bytes: int | None = Field(default=None, gt=0, description="What adversarial images may take of it.")
+    cache_bytes: int = Field(default=20 * GIBIBYTE, gt=0, description="What copies of remote artifacts may take.")
+    min_free_bytes: int = Field(default=GIBIBYTE, ge=0, description="A disk with less free space takes no more bytes.")
+    gc_interval_seconds: float = Field(default=600.0, ge=0, description="One worker collects garbage; 0: none does.")
+    gc_unreferenced_seconds: float = Field(default=3600.0, ge=0, description="How long unneeded bytes are kept.")
+    gc_deleted_seconds: float = Field(default=7 * 86400.0, ge=0, description="How long deleted models are kept.")
+    gc_history_seconds: float = Field(default=30 * 86400.0, ge=0, description="How long old records of work are kept.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A worker silent for longer loses its job.")
     job_seconds: float = Field(default=6 * 3600.0, gt=0, description="A job running for longer is stopped.")
 
