@@ -8,6 +8,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.access import Actor, record_audit, require_owner
 from registry.artifacts import Artifact
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.declarations import InputDeclaration, ModelDeclaration
@@ -26,8 +27,10 @@ from sat_engine.errors import ArchitectureError
 IDENTITY_FIELDS = ("architecture", "model_args", "pretrained", "input", "weights")
 
 
-def register_model(session: Session, declaration: ModelDeclaration, *, checkpoint: Artifact | None) -> str:
-    """Enter a model under its name and ask for its preparation; return the name.
+def register_model(
+    session: Session, declaration: ModelDeclaration, *, checkpoint: Artifact | None, actor: Actor
+) -> str:
+    """Enter a model under its name, as the actor's team's, and ask for its preparation; return the name.
 
     The same declaration and bytes again change nothing, whoever comes second. The same name with other content is a
     ConflictError, an unknown architecture or classes of no known task an InvalidError.
@@ -46,6 +49,7 @@ def register_model(session: Session, declaration: ModelDeclaration, *, checkpoin
         declaration=_stored(resolved, outputs),
         checkpoint=checkpoint.sha256 if checkpoint else None,
         content_sha256=content,
+        owner=actor.team,
         supersedes=_superseded(session, declaration),
         expected_accuracy=declaration.expected_accuracy,
         description=declaration.description,
@@ -62,9 +66,10 @@ def check_declaration(session: Session, declaration: ModelDeclaration) -> None:
     _superseded(session, declaration)
 
 
-def delete_model(session: Session, reference: str) -> None:
+def delete_model(session: Session, reference: str, *, actor: Actor) -> None:
     """Free the model's names at once, fence off its work and take it out of every answer; its results stay."""
     model = resolve(session, reference)
+    require_owner(actor, model.owner, f"model {reference!r}")
     # jobs before models: the order in which workers lock too
     fence_off(session, model_id=model.id)
     session.refresh(model)
@@ -78,18 +83,20 @@ def delete_model(session: Session, reference: str) -> None:
         raise NotFoundError(f"model {reference!r} was deleted meanwhile.")
     model.deleted_name = own_name(session, model.id)
     model.deleted_at = func.now()
+    record_audit(session, actor, "model.delete", model.deleted_name, {"id": model.id})
     session.execute(delete(NameRow).where(NameRow.model_id == model.id))
     session.flush()
     raise_all_versions(session)
 
 
-def retry_model(session: Session, reference: str) -> str:
+def retry_model(session: Session, reference: str, *, actor: Actor) -> str:
     """Try again what failed of a model, and then measure what is missing; return its name.
 
     A failed model is prepared again; of any other, failed jobs are queued and refused cells forgotten.
     ConflictError when nothing of it has failed.
     """
     model = resolve(session, reference)
+    require_owner(actor, model.owner, f"model {reference!r}")
     revived = model.network_id is not None and retry_measuring(session, model.network_id)
     if model.state is ModelState.FAILED:
         want(session, JobKind.PREPARE, model_id=model.id)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 
+from api.actors import ActorOf
 from api.cache import make_body, matches
 from api.paging import Cursor, Limit, next_url, page_of
 from api.problems import RETRY_SECONDS
@@ -16,6 +17,7 @@ from api.schemas.base import Problem
 from api.schemas.models import ModelDetail, ModelPage, ModelSummary, SortKey
 from api.services import Services, ServicesOf
 from api.uploads import check_tensors, parse_metadata, receive_upload
+from registry.access import Actor
 from registry.declarations import ModelDeclaration
 from registry.errors import NotFoundError, NotReadyError, UnsupportedError
 from registry.models import check_declaration, delete_model, register_model, retry_model
@@ -70,14 +72,14 @@ async def model_filter(
     openapi_extra=FORM,
     responses={status: {"model": Problem} for status in (409, 413, 415, 422)},
 )
-async def create_model(request: Request, services: ServicesOf) -> Response:
+async def create_model(request: Request, services: ServicesOf, actor: ActorOf) -> Response:
     """Register a checkpoint (multipart form) or a catalogue's pretrained weights (JSON). The same again is harmless."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/json":
-        name = await run_in_threadpool(_register_pretrained, services, await request.body())
+        name = await run_in_threadpool(_register_pretrained, services, actor, await request.body())
     elif content_type == "multipart/form-data":
         async with receive_upload(request, services, name="checkpoint") as upload:
-            name = await run_in_threadpool(_register_upload, services, upload.metadata, upload.file)
+            name = await run_in_threadpool(_register_upload, services, actor, upload.metadata, upload.file)
     else:
         raise UnsupportedError(
             "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (a .safetensors file), or JSON "
@@ -155,34 +157,34 @@ def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> 
 
 
 @router.delete("/{model}", status_code=204, summary="Delete a model")
-def remove_model(model: Reference, services: ServicesOf) -> None:
+def remove_model(model: Reference, services: ServicesOf, actor: ActorOf) -> None:
     """Free its names at once and take it out of every answer; what was measured stays until it is collected."""
     with services.writing() as session:
-        delete_model(session, model)
+        delete_model(session, model, actor=actor)
 
 
 @router.post("/{model}/retry", status_code=202, response_model=ModelDetail, summary="Try a failed model again")
-def retry_failed_model(model: Reference, services: ServicesOf) -> Response:
+def retry_failed_model(model: Reference, services: ServicesOf, actor: ActorOf) -> Response:
     """Prepare it again and measure what is missing, when the cause of the failure is gone."""
     with services.writing() as session:
-        name = retry_model(session, model)
+        name = retry_model(session, model, actor=actor)
     return _accepted(services, name)
 
 
-def _register_pretrained(services: Services, text: bytes) -> str:
+def _register_pretrained(services: Services, actor: Actor, text: bytes) -> str:
     declaration = parse_metadata(ModelDeclaration, text)
     with services.writing() as session:
-        return register_model(session, declaration, checkpoint=None)
+        return register_model(session, declaration, checkpoint=None, actor=actor)
 
 
-def _register_upload(services: Services, metadata: bytes, file: Path) -> str:
+def _register_upload(services: Services, actor: Actor, metadata: bytes, file: Path) -> str:
     declaration = parse_metadata(ModelDeclaration, metadata)
     check_tensors(file)
     with services.sessions() as session:  # never committed: a refused upload leaves nothing in the store
         check_declaration(session, declaration)
     artifact = services.store.put_file(file, "checkpoint", services.sessions)
     with services.writing() as session:
-        return register_model(session, declaration, checkpoint=artifact)
+        return register_model(session, declaration, checkpoint=artifact, actor=actor)
 
 
 def _accepted(services: Services, name: str) -> Response:

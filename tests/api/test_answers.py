@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.cache import AnswerCache, Key, make_body
+from registry.access import LOCAL
 from registry.database import transaction
 from registry.models import delete_model
 from tests.api.conftest import Api
@@ -280,7 +281,7 @@ def test_readers_see_whole_versions_while_everything_changes(api: Api, zoo: Worl
         zoo.add_model(f"vit-new-{index}")
         zoo.measure(f"vit-new-{index}", "vit-a", "mixer-a")
         with transaction(zoo.sessions, lambda _lane: None) as session:
-            delete_model(session, f"vit-new-{index}")
+            delete_model(session, f"vit-new-{index}", actor=LOCAL)
     ended.set()
     for reader in readers:
         reader.join()

@@ -9,6 +9,7 @@ from httpx import Response
 from safetensors.numpy import save
 from sqlalchemy import func, select, update
 
+from registry.access import LOCAL
 from registry.database import transaction
 from registry.jobs import claim, want
 from registry.models import retry_model
@@ -225,7 +226,7 @@ def test_a_worker_that_went_silent_is_not_alive(api: Api, world: World) -> None:
 def test_a_prepare_job_names_its_model(api: Api, world: World) -> None:
     world.add_model("resnet-a", state=ModelState.FAILED)
     with transaction(world.sessions, lambda _lane: None) as session:
-        retry_model(session, "resnet-a")
+        retry_model(session, "resnet-a", actor=LOCAL)
     (job,) = api.get("/jobs?kind=prepare").json()["items"]
     assert (job["model"], job["network"], job["comparison"]) == ("resnet-a", None, None)
 

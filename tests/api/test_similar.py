@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry.access import LOCAL
 from registry.models import delete_model
 from registry.tables import ModelState
 from sat_engine.scores import score
@@ -114,7 +115,7 @@ def test_models_of_one_network_score_as_it_does_with_itself(api: Api, world: Wor
 def test_a_deleted_model_is_gone_from_every_answer(api: Api, zoo: World) -> None:
     assert api.get("/similar/vit-a").status_code == 200
     with zoo.sessions.begin() as session:
-        delete_model(session, "vit-a")
+        delete_model(session, "vit-a", actor=LOCAL)
     eventually(api, "/matrix", lambda answer: "vit-a" not in answer["models"])
     assert "vit-a" not in api.get("/similar/vit-b").text
     assert "vit-a" not in api.get("/models").text

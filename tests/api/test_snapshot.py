@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, update
 
+from registry.access import LOCAL
 from registry.database import make_engine
 from registry.errors import NotFoundError, UnavailableError
 from registry.models import delete_model
@@ -72,7 +73,7 @@ class Changes:
             name = str(self.rng.choice(live))
             self.gone.add(name)
             with self.world.sessions.begin() as session:
-                delete_model(session, name)
+                delete_model(session, name, actor=LOCAL)
 
     def bring_back(self) -> None:
         if self.gone:

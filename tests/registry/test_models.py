@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from registry.access import LOCAL
 from registry.artifacts import Artifact
 from registry.database import transaction
 from registry.declarations import ModelDeclaration
@@ -47,7 +48,7 @@ def register(small, name="m", content="weights", **declared):
     )
     checkpoint = None if "pretrained" in declared else add_checkpoint(small, content)
     with transaction(small.sessions, lambda _: None) as session:
-        return register_model(session, declaration, checkpoint=checkpoint)
+        return register_model(session, declaration, checkpoint=checkpoint, actor=LOCAL)
 
 
 def prepared(session, digest=b"n" * 32) -> PreparedNetwork:
@@ -174,7 +175,7 @@ def test_a_deleted_model_frees_its_name_and_fences_off_its_work(small):
     register(small)
     claimed = small.claim(Lane.LIGHT)
     with small.sessions.begin() as session:
-        delete_model(session, "m")
+        delete_model(session, "m", actor=LOCAL)
     with small.sessions.begin() as session:
         assert find_model(session, "m") is None
         with pytest.raises(LostLeaseError):
@@ -182,7 +183,7 @@ def test_a_deleted_model_frees_its_name_and_fences_off_its_work(small):
     assert register(small, content="others") == "m"
     assert count(small, ModelRow) == 2
     with pytest.raises(NotFoundError, match="no model 'gone'"), small.sessions.begin() as session:
-        delete_model(session, "gone")
+        delete_model(session, "gone", actor=LOCAL)
 
 
 def test_deleting_one_name_of_a_shared_network_leaves_its_work(small):
@@ -191,10 +192,10 @@ def test_deleting_one_name_of_a_shared_network_leaves_its_work(small):
     prepare(small)
     prepare(small)
     with small.sessions.begin() as session:
-        delete_model(session, "one")
+        delete_model(session, "one", actor=LOCAL)
         assert claim(session, (Lane.COMPUTE,), small.worker_id, 15) is not None
     with small.sessions.begin() as session:
-        delete_model(session, "two")
+        delete_model(session, "two", actor=LOCAL)
     assert small.claim() is None
 
 
@@ -209,7 +210,7 @@ def test_a_preparation_that_commits_during_a_deletion_keeps_its_work(small):
     def delete():
         started.set()
         with small.sessions.begin() as session:
-            delete_model(session, "old")
+            delete_model(session, "old", actor=LOCAL)
 
     deletion = threading.Thread(target=delete)
     with small.sessions.begin() as session:
@@ -224,13 +225,13 @@ def test_a_preparation_that_commits_during_a_deletion_keeps_its_work(small):
 def test_a_failed_model_is_retried_once_its_cause_is_gone(small):
     register(small)
     with pytest.raises(ConflictError, match="nothing of model 'm' has failed"), small.sessions.begin() as session:
-        retry_model(session, "m")
+        retry_model(session, "m", actor=LOCAL)
     claimed = small.claim(Lane.LIGHT)
     with small.sessions.begin() as session:
         give_up(session, claimed, "the hub could not be reached")
     assert (the_model(small).state, the_model(small).failure) == (ModelState.FAILED, "the hub could not be reached")
     with small.sessions.begin() as session:
-        retry_model(session, "m")
+        retry_model(session, "m", actor=LOCAL)
     prepare(small)
     assert (the_model(small).state, the_model(small).failure) == (ModelState.READY, None)
 
@@ -248,7 +249,7 @@ def test_every_change_of_a_model_raises_the_version(small):
     prepare(small)
     version()
     with small.sessions.begin() as session:
-        delete_model(session, "m")
+        delete_model(session, "m", actor=LOCAL)
     version()
     assert versions == sorted(set(versions))
 

@@ -16,6 +16,7 @@ from sqlalchemy import func, select
 from examples.digits.fit import fit
 from examples.digits.images import CLASSES, held_out
 from examples.digits.zoo import Member, Recipe
+from registry.access import LOCAL
 from registry.artifacts import ArtifactStore
 from registry.comparisons import create_comparison
 from registry.database import Sessions, make_engine, make_sessions, transaction
@@ -74,7 +75,7 @@ class Workshop:
         """Register a declaration with a file, or without one."""
         checkpoint = self.store.put_file(path, "checkpoint", self.sessions) if path else None
         with transaction(self.sessions, lambda _: None) as session:
-            register_model(session, declaration, checkpoint=checkpoint)
+            register_model(session, declaration, checkpoint=checkpoint, actor=LOCAL)
 
     def start_worker(self, lanes: str = "compute,light", **environment: str) -> subprocess.Popen[bytes]:
         """Start one real worker process."""

@@ -6,6 +6,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from sqlalchemy import func, select
 
+from registry.access import LOCAL
 from registry.analyses import find_analysis, request_analysis
 from registry.database import transaction
 from registry.declarations import ModelDeclaration
@@ -64,7 +65,7 @@ def test_every_pair_is_measured_once_and_as_the_engine_alone_would(workshop, mem
     assert workshop.measured() == before, "the same networks need no new measurement"
 
     with transaction(workshop.sessions, lambda _: None) as session:
-        delete_model(session, "byobnet")
+        delete_model(session, "byobnet", actor=LOCAL)
     workshop.register(byobnet, "byobnet-returns")
     workshop.wait(lambda: workshop.models()[-1].state is ModelState.READY and workshop.idle())
     assert workshop.measured() == before, "identical content reuses what is recorded"
@@ -201,7 +202,7 @@ def test_a_checkpoint_that_does_not_fit_names_its_tensors_and_can_be_retried(wor
     assert "does not fit the architecture" in failed.failure
     assert "is missing" in failed.failure
     with transaction(workshop.sessions, lambda _: None) as session:
-        assert retry_model(session, "resnet") == "resnet"
+        assert retry_model(session, "resnet", actor=LOCAL) == "resnet"
     workshop.wait(lambda: workshop.idle() and workshop.models()[0].state is ModelState.FAILED)
 
 
