@@ -1,20 +1,26 @@
 """The scores of a comparison as arrays, brought up to date from the pairs that changed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, LargeBinary, and_, func, literal, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from registry.reads.noise import NoiseTest
 from registry.reads.solo import SelfFooling
 from registry.tables import PairRow
 from sat_engine.scores import MISSING, score_many
 
-ROWS_AT_ONCE = 50_000
+NETWORKS_AT_ONCE = 100  # of which each brings the pairs that it is the first of, 26 bytes each
+ARRAYS = ("n", "fooled", "both", "rungs", "sat", "above_noise")
+# The database packs its rows, so that a million of them are a few strings here and no million tuples.
+_PACKED = np.dtype(
+    [("a", ">i4"), ("b", ">i4"), ("rungs", ">i2"), ("n", ">i4"), ("ab", ">i4"), ("ba", ">i4"), ("both", ">i4")]
+)
 
 Ints = NDArray[np.int32]
 
@@ -52,9 +58,11 @@ class Cells:
 
     def copied_to(self, networks: Sequence[int]) -> Self:
         """A copy for other networks: what both know is kept, the rest is empty."""
+        if self.networks.tolist() == list(networks):
+            return replace(self, **{name: getattr(self, name).copy() for name in ARRAYS})
         copy = self.empty(networks)
         _, here, there = np.intersect1d(self.networks, copy.networks, return_indices=True)
-        for name in ("n", "fooled", "both", "rungs", "sat", "above_noise"):
+        for name in ARRAYS:
             getattr(copy, name)[np.ix_(there, there)] = getattr(self, name)[np.ix_(here, here)]
         return copy
 
@@ -75,24 +83,42 @@ def read_cells(
     cells = previous.copied_to(networks) if previous else Cells.empty(networks)
     _set_diagonal(cells, noise.attacks)
     newcomers = sorted(set(networks) - set(previous.networks.tolist())) if previous else []
-    query = select(
-        PairRow.a_id,
-        PairRow.b_id,
-        PairRow.rungs,
-        PairRow.n,
-        func.coalesce(PairRow.fooled_ab, MISSING),
-        func.coalesce(PairRow.fooled_ba, MISSING),
-        func.coalesce(PairRow.fooled_both, MISSING),
-    ).where(PairRow.comparison_id == noise.comparison_id)
-    if previous:
-        query = query.where(
-            or_(PairRow.version > known_version, PairRow.a_id.in_(newcomers), PairRow.b_id.in_(newcomers))
-        )
-    with connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
-        for partition in rows.partitions():
-            numbers = np.fromiter(chain.from_iterable(partition), dtype=np.int64, count=7 * len(partition))
-            _set_pairs(cells, numbers.reshape(-1, 7), noise)
+    wanted: list[ColumnElement[bool]] = [PairRow.version > known_version]
+    if newcomers:
+        # as two look-ups of the primary key each: an `or` would read the whole table
+        first, second = (_one_of(column, newcomers) for column in (PairRow.a_id, PairRow.b_id))
+        wanted += [and_(first, _one_of(PairRow.b_id, networks)), and_(second, _one_of(PairRow.a_id, networks))]
+    for condition in wanted:
+        for rows in _read_pairs(connection, noise.comparison_id, condition):
+            _set_pairs(cells, rows, noise)
     return cells
+
+
+def _read_pairs(connection: Connection, comparison_id: int, condition: ColumnElement[bool]) -> Iterator[NDArray[Any]]:
+    """The pairs that meet the condition, in parts, each a `_PACKED` array."""
+    four_bytes = (
+        PairRow.n,
+        *(func.coalesce(each, MISSING) for each in (PairRow.fooled_ab, PairRow.fooled_ba, PairRow.fooled_both)),
+    )
+    packed = [
+        *(func.int4send(each, type_=LargeBinary) for each in (PairRow.a_id, PairRow.b_id)),
+        func.int2send(PairRow.rungs, type_=LargeBinary),
+        *(func.int4send(each, type_=LargeBinary) for each in four_bytes),
+    ]
+    row = reduce(lambda left, right: left.concat(right), packed)
+    query = (
+        select(func.string_agg(row, literal_column("''::bytea")))
+        .where(PairRow.comparison_id == comparison_id, condition)
+        .group_by(PairRow.a_id)
+    )
+    with connection.execute(query, execution_options={"yield_per": NETWORKS_AT_ONCE}) as result:
+        for partition in result.scalars().partitions():
+            yield np.frombuffer(b"".join(partition), dtype=_PACKED)
+
+
+def _one_of(column: Any, values: Sequence[int]) -> ColumnElement[bool]:
+    # one parameter, whatever the number of values
+    return column == func.any(literal(list(values), ARRAY(Integer)))
 
 
 def _set_diagonal(cells: Cells, attacks: Mapping[int, SelfFooling]) -> None:
@@ -107,13 +133,13 @@ def _set_diagonal(cells: Cells, attacks: Mapping[int, SelfFooling]) -> None:
     _set_scores(cells, index, index)
 
 
-def _set_pairs(cells: Cells, rows: NDArray[np.int64], noise: NoiseTest) -> None:
-    """Enter pair rows (k, 7): a_id, b_id, rungs, n, fooled a→b, b→a, both ways."""
-    rows = rows[np.isin(rows[:, 0], cells.networks) & np.isin(rows[:, 1], cells.networks)]
-    a, b = (np.searchsorted(cells.networks, rows[:, column]) for column in (0, 1))
-    for array, column in ((cells.rungs, 2), (cells.n, 3), (cells.both, 6)):
-        array[a, b] = array[b, a] = rows[:, column]
-    cells.fooled[a, b], cells.fooled[b, a] = rows[:, 4], rows[:, 5]
+def _set_pairs(cells: Cells, rows: NDArray[Any], noise: NoiseTest) -> None:
+    """Enter `_PACKED` rows."""
+    rows = rows[np.isin(rows["a"], cells.networks) & np.isin(rows["b"], cells.networks)]
+    a, b = (np.searchsorted(cells.networks, rows[column]) for column in ("a", "b"))
+    for array, column in ((cells.rungs, "rungs"), (cells.n, "n"), (cells.both, "both")):
+        array[a, b] = array[b, a] = rows[column]
+    cells.fooled[a, b], cells.fooled[b, a] = rows["ab"], rows["ba"]
     _set_scores(cells, a, b)
     source, target = np.concatenate([a, b]), np.concatenate([b, a])
     cells.above_noise[source, target] = noise.decide(

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Integer, case, func, literal, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from registry.reads.zoo import Comparison
 from registry.tables import AttackRow, EvaluationRow, Part
@@ -61,27 +61,61 @@ class Solo:
 
 
 UNMEASURED = Solo(accuracies={}, evaluated_rungs=0, attack=None)
-# (network, part, rung) of an evaluation, or (network, "noise", rung) of an attack
-_Key = tuple[int, str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SoloMeasures:
-    """All networks by themselves. The bits are packed; they are read again only when they were recorded again."""
+    """All networks by themselves; bits are packed. recorded: names the rows that a network's measures came from."""
 
     solo: Mapping[int, Solo]
     attack_bits: Mapping[int, NetworkBits]
     select_bits: Mapping[int, bytes]
-    _bits: Mapping[_Key, bytes] = field(default_factory=dict)
-    _recorded: Mapping[_Key, datetime] = field(default_factory=dict)
+    recorded: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_solo(connection: Connection, comparison: Comparison, networks: list[int], known: SoloMeasures) -> SoloMeasures:
-    """Accuracies, self-fooling and bits of these networks; `known` saves reading bits again."""
+    """Accuracies, self-fooling and bits of these networks; only those are read whose rows are not those in `known`."""
+    recorded = _read_recorded(connection, comparison, networks)
+    if known.recorded == recorded and known.solo.keys() == set(networks):
+        return known
+    changed = [each for each in networks if each not in known.solo or known.recorded.get(each) != recorded.get(each)]
+    fresh = _read_networks(connection, comparison, changed)
+    stay = set(networks) - set(changed)
+    return SoloMeasures(
+        solo={each: measured for each, measured in known.solo.items() if each in stay} | fresh.solo,
+        attack_bits={each: bits for each, bits in known.attack_bits.items() if each in stay} | fresh.attack_bits,
+        select_bits={each: bits for each, bits in known.select_bits.items() if each in stay} | fresh.select_bits,
+        recorded=recorded,
+    )
+
+
+def _read_recorded(connection: Connection, comparison: Comparison, networks: list[int]) -> dict[int, str]:
+    """Which evaluations and attacks each network has, by the transactions that wrote them: xmin tells of any change."""
+    of_evaluations = select(
+        EvaluationRow.network_id,
+        func.string_agg(func.concat(EvaluationRow.part, EvaluationRow.rung, "/", literal_column("xmin")), ","),
+    ).where(EvaluationRow.image_set_id == comparison.image_set_id)
+    of_attacks = select(
+        AttackRow.network_id, func.string_agg(func.concat("noise", AttackRow.rung, "/", literal_column("xmin")), ",")
+    ).where(AttackRow.comparison_id == comparison.id)
+    recorded: defaultdict[int, str] = defaultdict(str)
+    asked = set(networks)
+    for query in (of_evaluations, of_attacks):
+        for network, rows in connection.execute(query.group_by(literal_column("network_id"))):
+            if network in asked:
+                # by name, as the database is free in the order of what it strings together
+                recorded[network] += ",".join(sorted(rows.split(","))) + ";"
+    return dict(recorded)
+
+
+def _read_networks(connection: Connection, comparison: Comparison, networks: list[int]) -> SoloMeasures:
+    """Everything of these networks."""
     accuracies: defaultdict[int, dict[Part, Share]] = defaultdict(dict)
     evaluated: defaultdict[int, int] = defaultdict(int)
-    recorded: dict[_Key, datetime] = {}
     paths: dict[int, str] = {}
+    bits: dict[_Key, bytes] = {}
+    attacks: dict[int, SelfFooling] = {}
+    asked = literal(networks, ARRAY(Integer))
     for row in connection.execute(
         select(
             EvaluationRow.network_id,
@@ -90,17 +124,34 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
             EvaluationRow.n,
             EvaluationRow.n_correct,
             EvaluationRow.numeric_path,
-            EvaluationRow.recorded_at,
-        ).where(EvaluationRow.image_set_id == comparison.image_set_id, EvaluationRow.network_id.in_(networks))
+            # those of the report part are never looked at here
+            case((EvaluationRow.part != Part.REPORT, EvaluationRow.correct)).label("correct"),
+        ).where(EvaluationRow.image_set_id == comparison.image_set_id, EvaluationRow.network_id == func.any(asked))
     ):
         so_far = accuracies[row.network_id].get(row.part, Share(0, 0))
         accuracies[row.network_id][row.part] = Share(so_far.count + row.n_correct, so_far.n + row.n)
         evaluated[row.network_id] += row.part is Part.ATTACK
-        if row.part is not Part.REPORT:  # its bits are never looked at here
-            recorded[row.network_id, row.part, row.rung] = row.recorded_at
+        if row.correct is not None:
+            bits[row.network_id, row.part, row.rung] = row.correct
         paths[row.network_id] = row.numeric_path
-    attacks = _read_attacks(connection, comparison, networks, recorded)
-    bits = _read_bits(connection, comparison, recorded, known)
+    for attack in connection.execute(
+        select(
+            AttackRow.network_id,
+            AttackRow.rung,
+            AttackRow.attacked,
+            AttackRow.n_fooled,
+            AttackRow.n_noise_fooled,
+            AttackRow.noise_fooled,
+        ).where(AttackRow.comparison_id == comparison.id, AttackRow.network_id == func.any(asked))
+    ):
+        before = attacks.get(attack.network_id, NOT_ATTACKED)
+        attacks[attack.network_id] = SelfFooling(
+            before.rungs + 1,
+            before.attacked + attack.attacked,
+            before.n_fooled + attack.n_fooled,
+            before.n_noise_fooled + attack.n_noise_fooled,
+        )
+        bits[attack.network_id, "noise", attack.rung] = attack.noise_fooled
     return SoloMeasures(
         solo={
             network: Solo(
@@ -115,55 +166,11 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
         select_bits={
             network: bits[network, Part.SELECT, 0] for network in networks if (network, Part.SELECT, 0) in bits
         },
-        _bits=bits,
-        _recorded=recorded,
     )
 
 
-def _read_attacks(
-    connection: Connection, comparison: Comparison, networks: list[int], recorded: dict[_Key, datetime]
-) -> dict[int, SelfFooling]:
-    attacks: dict[int, SelfFooling] = {}
-    for row in connection.execute(
-        select(
-            AttackRow.network_id,
-            AttackRow.rung,
-            AttackRow.attacked,
-            AttackRow.n_fooled,
-            AttackRow.n_noise_fooled,
-            AttackRow.recorded_at,
-        ).where(AttackRow.comparison_id == comparison.id, AttackRow.network_id.in_(networks))
-    ):
-        so_far = attacks.get(row.network_id, NOT_ATTACKED)
-        attacks[row.network_id] = SelfFooling(
-            so_far.rungs + 1,
-            so_far.attacked + row.attacked,
-            so_far.n_fooled + row.n_fooled,
-            so_far.n_noise_fooled + row.n_noise_fooled,
-        )
-        recorded[row.network_id, "noise", row.rung] = row.recorded_at
-    return attacks
-
-
-def _read_bits(
-    connection: Connection, comparison: Comparison, recorded: Mapping[_Key, datetime], known: SoloMeasures
-) -> dict[_Key, bytes]:
-    bits = {key: known._bits[key] for key, moment in recorded.items() if known._recorded.get(key) == moment}  # noqa: SLF001  this module's own
-    unknown = [key for key in recorded if key not in bits]
-    attacked = [(network, rung) for network, part, rung in unknown if part == "noise"]
-    evaluated = [key for key in unknown if key[1] != "noise"]
-    evaluations = select(EvaluationRow.network_id, EvaluationRow.part, EvaluationRow.rung, EvaluationRow.correct).where(
-        EvaluationRow.image_set_id == comparison.image_set_id,
-        tuple_(EvaluationRow.network_id, EvaluationRow.part, EvaluationRow.rung).in_(evaluated),
-    )
-    attacks = select(AttackRow.network_id, AttackRow.rung, AttackRow.noise_fooled).where(
-        AttackRow.comparison_id == comparison.id, tuple_(AttackRow.network_id, AttackRow.rung).in_(attacked)
-    )
-    for network, part, rung, correct in connection.execute(evaluations) if evaluated else ():
-        bits[network, part, rung] = correct
-    for network, rung, fooled in connection.execute(attacks) if attacked else ():
-        bits[network, "noise", rung] = fooled
-    return bits
+# (network, part, rung) of an evaluation, or (network, "noise", rung) of an attack
+_Key = tuple[int, str, int]
 
 
 def _bits_of(network: int, bits: Mapping[_Key, bytes]) -> NetworkBits:

@@ -3,11 +3,11 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from registry.errors import InvalidError, NotFoundError
 from registry.naming import unknown_model
@@ -78,11 +78,17 @@ class Model:
     expected_accuracy: float | None
     tags: tuple[str, ...]
     created_at: datetime
+    last_rung: int = 1
 
     @property
     def measured(self) -> bool:
-        """Whether answers hold this model: it is prepared and did not fail."""
-        return self.network is not None and self.state in {ModelState.READY, ModelState.SUSPECT}
+        """Whether answers hold this model: it is prepared and did not fail. An archived one keeps its scores."""
+        return self.network is not None and self.state in {ModelState.READY, ModelState.SUSPECT, ModelState.ARCHIVED}
+
+    @property
+    def rungs(self) -> int:
+        """How many rungs it is measured on; 0 for an archived model, which gets no new results."""
+        return 0 if self.state is ModelState.ARCHIVED else self.last_rung + 1
 
     @property
     def architecture(self) -> str:
@@ -129,13 +135,14 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Zoo:
-    """Everything named. `models` are sorted by name; `by_name` holds names and aliases."""
+    """Everything named. `models` are sorted by name; `by_name` holds names and aliases; written tells of changes."""
 
     models: tuple[Model, ...]
     by_name: Mapping[str, Model]
     networks: Mapping[int, Network]
     tasks: Mapping[int, Task]
     comparisons: tuple[Comparison, ...]
+    written: str
 
     def find(self, reference: str) -> Model:
         """The live model of that name, alias or `@<network digest>`; NotFoundError names near matches."""
@@ -180,6 +187,9 @@ class Zoo:
 
 def read_zoo(connection: Connection, previous: Zoo | None) -> Zoo:
     """Everything named, as it is in the connection's transaction. Networks and tasks are immutable: known ones stay."""
+    written = _read_written(connection)
+    if previous and previous.written == written:
+        return replace(previous, comparisons=read_comparisons(connection))
     tasks = dict(previous.tasks) if previous else {}
     for task in connection.execute(
         select(TaskRow.id, TaskRow.name, TaskRow.classes).where(TaskRow.id.not_in(list(tasks)))
@@ -194,7 +204,19 @@ def read_zoo(connection: Connection, previous: Zoo | None) -> Zoo:
         networks={model.network.id: model.network for model in models if model.network},
         tasks=tasks,
         comparisons=read_comparisons(connection),
+        written=written,
     )
+
+
+def _read_written(connection: Connection) -> str:
+    """Names all tasks, live models and names by the transactions that wrote their rows: xmin tells of any change."""
+    query = text(
+        "select md5(concat_ws(';',"
+        " (select string_agg(concat(id, '/', xmin), ',' order by id) from tasks),"
+        " (select string_agg(concat(id, '/', xmin), ',' order by id) from models where deleted_at is null),"
+        " (select string_agg(concat(name, '/', xmin), ',' order by name) from names)))"
+    )
+    return str(connection.execute(query).scalar_one())
 
 
 def read_comparisons(connection: Connection) -> tuple[Comparison, ...]:
@@ -280,6 +302,7 @@ def _read_models(connection: Connection, networks: Mapping[int, Network]) -> tup
             expected_accuracy=row.expected_accuracy,
             tags=tuple(row.tags),
             created_at=row.created_at,
+            last_rung=row.last_rung,
         )
         for row in rows
     )
@@ -298,4 +321,5 @@ _MODEL_COLUMNS = (
     ModelRow.expected_accuracy,
     ModelRow.tags,
     ModelRow.created_at,
+    ModelRow.last_rung,
 )
