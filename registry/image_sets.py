@@ -13,8 +13,9 @@ from registry.artifacts import Artifact
 from registry.declarations import ImageSetDeclaration, PartsDeclaration
 from registry.errors import ConflictError, InvalidError
 from registry.identity import image_set_digest
+from registry.remapping import adopt_waiting_models
 from registry.tables import ImageSetRow, Part
-from registry.tasks import get_or_create_task
+from registry.tasks import get_or_create_task, settle_tasks
 from sat_engine.errors import EngineError
 from sat_engine.io.tensors import read_arrays
 from sat_engine.ordering import order
@@ -34,11 +35,15 @@ def check_content(declaration: ImageSetDeclaration, path: Path) -> None:
 def create_image_set(
     session: Session, declaration: ImageSetDeclaration, *, content: Artifact, content_path: Path
 ) -> ImageSetRow:
-    """The image set of that name and content, made if it is new; ConflictError when the name holds another."""
+    """The image set of that name and content, made if it is new; ConflictError when the name holds another.
+
+    Models that wait for one, and name the same classes in another order, are brought to its task.
+    """
     images, labels = _read(content_path)
     n, side, _, channels = images.shape
     _check_labels(labels, len(declaration.classes), n)
     parts = _split(declaration.parts, n)
+    settle_tasks(session, alone=True)
     task = get_or_create_task(session, declaration.task or declaration.name, declaration.classes)
     prefix = min(declaration.prefix or DEFAULT_PREFIX, parts.attack)
     digest = image_set_digest(
@@ -76,6 +81,7 @@ def create_image_set(
         raise ConflictError(f"the same images, parts and order are already image set {row.name!r}: use that name.")
     if row.digest != digest:
         raise ConflictError(f"image set {row.name!r} already holds other content: choose another name.")
+    adopt_waiting_models(session, task)
     return row
 
 

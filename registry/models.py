@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, exists, func, select
@@ -42,13 +43,13 @@ def register_model(
         )
     resolved = _resolve_input(declaration)
     task, outputs = _task_and_map(session, declaration)
-    content = _content_digest(resolved, task, outputs, checkpoint)
+    stored = _stored(resolved, outputs)
     model = ModelRow(
         task_id=task.id,
         source=Source.UPLOAD if checkpoint else Source.PRETRAINED,
-        declaration=_stored(resolved, outputs),
+        declaration=stored,
         checkpoint=checkpoint.sha256 if checkpoint else None,
-        content_sha256=content,
+        content_sha256=content_digest(stored, task, checkpoint.sha256 if checkpoint else None),
         owner=actor.team,
         supersedes=_superseded(session, declaration),
         expected_accuracy=declaration.expected_accuracy,
@@ -110,6 +111,15 @@ def retry_model(session: Session, reference: str, *, actor: Actor) -> str:
     session.flush()
     raise_all_versions(session)
     return own_name(session, model.id)
+
+
+def content_digest(stored: Mapping[str, Any], task: TaskRow, checkpoint: bytes | None) -> bytes:
+    """sha256 of what gives a model its identity: the stored declaration, its task, and its file's sha256."""
+    identity = {field: stored[field] for field in (*IDENTITY_FIELDS, "class_map")} | {
+        "task": task.digest.hex(),
+        "checkpoint": checkpoint.hex() if checkpoint else None,
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
 
 def fail_model(session: Session, model_id: int, reason: str) -> None:
@@ -211,17 +221,6 @@ def _task_and_map(session: Session, declaration: ModelDeclaration) -> tuple[Task
     identity = class_map(task.classes, task.classes)
     assert identity is not None
     return task, identity
-
-
-def _content_digest(
-    declaration: ModelDeclaration, task: TaskRow, outputs: list[int], checkpoint: Artifact | None
-) -> bytes:
-    identity = declaration.model_dump(mode="json", include=set(IDENTITY_FIELDS)) | {
-        "task": task.digest.hex(),
-        "class_map": outputs,
-        "checkpoint": checkpoint.sha256.hex() if checkpoint else None,
-    }
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
 
 def _stored(declaration: ModelDeclaration, outputs: list[int]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,8 @@ from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.tables import ComparisonRow, ImageSetRow, TaskRow
 
 SHOWN_CLASSES = 12
+# Held while the task of a model is being chosen (shared) or tasks get their image sets (exclusive).
+_CHOOSING = 0x5A7_0003
 
 
 def task_digest(classes: Sequence[str]) -> bytes:
@@ -52,6 +54,15 @@ def default_task(session: Session) -> TaskRow | None:
     ).one_or_none()
 
 
+def settle_tasks(session: Session, *, alone: bool) -> None:
+    """Until the transaction ends, choose tasks for models (beside others), or (alone) change what they choose from.
+
+    Without it a model that is being registered could join a task that an image set is just making obsolete.
+    """
+    lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
+    session.execute(select(lock(_CHOOSING)))
+
+
 def class_map(outputs: Sequence[str], task: Sequence[str]) -> list[int] | None:
     """For each class of the task the output that stands for it; None when one has no output."""
     position = {name: index for index, name in enumerate(outputs)}
@@ -62,16 +73,22 @@ def class_map(outputs: Sequence[str], task: Sequence[str]) -> list[int] | None:
 def find_task_for(session: Session, outputs: Sequence[str]) -> tuple[TaskRow, list[int]]:
     """The task that a network with these outputs can be measured on, and its class map.
 
-    An exact match first, then the default comparison's task, then any task whose classes are all among the outputs.
-    With no task at all the outputs become one (the model then waits for an image set of it).
-    InvalidError compares the two lists when no task fits.
+    Tasks with an image set come first, and among them an exact match, then the default comparison's task, then any
+    whose classes are all among the outputs. With no task at all the outputs become one (the model then waits for an
+    image set of it). InvalidError compares the two lists when no task fits.
     """
-    exact = session.scalars(select(TaskRow).where(TaskRow.digest == task_digest(outputs))).one_or_none()
-    if exact is not None:
-        return exact, list(range(len(outputs)))
-    default = default_task(session)
-    others = session.scalars(select(TaskRow).order_by(TaskRow.id)).all()
-    for task in [*([default] if default else []), *others]:
+    settle_tasks(session, alone=False)
+    exact, default = task_digest(outputs), default_task(session)
+    has_images = exists().where(ImageSetRow.task_id == TaskRow.id)
+    others = session.scalars(
+        select(TaskRow).order_by(
+            has_images.desc(),
+            (TaskRow.digest == exact).desc(),
+            (TaskRow.id == (default.id if default else None)).desc().nulls_last(),
+            TaskRow.id,
+        )
+    ).all()
+    for task in others:
         mapped = class_map(outputs, task.classes)
         if mapped is not None:
             return task, mapped
