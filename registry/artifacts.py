@@ -1,7 +1,8 @@
 """Bytes under their sha256, in a folder or S3-compatible storage, by obstore.
 
 The row is written first (`writing`), then the bytes, then the row becomes `stored`: whatever is interrupted leaves
-a row that `gc` can see, never bytes that nobody knows of.
+a row that `gc` can see, never bytes that nobody knows of. Bytes are verified when a process first opens them, in a
+folder as from S3: a disk that returned other bytes would otherwise become a wrong score.
 """
 
 import contextlib
@@ -10,22 +11,34 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
 
 from registry.database import Sessions
-from registry.errors import UnavailableError
-from registry.tables import ArtifactRow, ArtifactState
+from registry.disk import full_disk_refused, is_full, require_free
+from registry.errors import LostBytesError, StorageFullError, UnavailableError
+from registry.eviction import evict
+from registry.local_cache import LocalCache
+from registry.quota import confirm, release, reserve
+from registry.settings import Settings
 
 CHUNK = 1 << 20
+# What is fetched from a remote store at a time, each piece with retries of its own.
+PIECE = 16 << 20
 SPOOL_SECONDS = 24 * 3600.0
+# A store that is away is said to be so within seconds; jobs wait and come back by themselves.
+_PATIENCE: dict[str, Any] = {
+    "client_options": {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=3)},
+    "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=10)},
+}
+_PUT_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +47,16 @@ class Artifact:
 
     sha256: bytes
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreLimits:
+    """What a store may take, in bytes; None: as much as there is."""
+
+    quota: int | None = None
+    adversarial: int | None = None
+    cache: int | None = None
+    min_free: int = 0
 
 
 def hash_file(path: Path) -> Artifact:
@@ -46,21 +69,35 @@ def hash_file(path: Path) -> Artifact:
     return Artifact(digest.digest(), size)
 
 
+def open_store(settings: Settings) -> "ArtifactStore":
+    """The store that the settings name, within their limits."""
+    limits = StoreLimits(
+        quota=settings.artifacts_quota_bytes,
+        adversarial=settings.adversarial_bytes,
+        cache=settings.cache_bytes,
+        min_free=settings.min_free_bytes,
+    )
+    return ArtifactStore(settings.artifacts, settings.cache, limits)
+
+
 class ArtifactStore:
     """Content-addressed bytes. Local folders are read in place; remote objects are copied to the cache once."""
 
-    def __init__(self, url: str, cache: Path) -> None:
+    def __init__(self, url: str, cache: Path, limits: StoreLimits = StoreLimits()) -> None:
+        self.limits = limits
         self._cache = cache
         self._folder: Path | None = None
         self._store: ObjectStore
+        self._verified: dict[bytes, tuple[int, ...]] = {}
         cache.mkdir(parents=True, exist_ok=True)
         if "://" in url:
-            self._store = from_url(url)
+            self._store = from_url(url, **({} if url.startswith("file:") else _PATIENCE))
         else:
             self._folder = Path(url).resolve()
             self._folder.mkdir(parents=True, exist_ok=True)
             self._store = LocalStore(self._folder)
-        self._sweep_spool()
+        self._copies = LocalCache(cache / "copies", limits.cache)
+        self.sweep_spool(SPOOL_SECONDS)
 
     @property
     def spool(self) -> Path:
@@ -69,22 +106,35 @@ class ArtifactStore:
         spool.mkdir(parents=True, exist_ok=True)
         return spool
 
+    def require_room(self, needed: int, sessions: Sessions) -> None:
+        """StorageFullError where so many bytes cannot be taken now: before they are sent, or computed."""
+        try:
+            require_free(self.spool, needed, self.limits.min_free)
+        except StorageFullError:
+            if not evict(sessions, self.remove, needed):
+                raise
+            require_free(self.spool, needed, self.limits.min_free)
+
     def put_file(self, path: Path, kind: str, sessions: Sessions) -> Artifact:
-        """Store a file's bytes under their sha256 and return both. Storing what is already there costs no write."""
+        """Store a file's bytes under their sha256 and return both. Storing what is already there costs no write.
+
+        StorageFullError beyond the quota, when adversarial images that nothing waits for make not enough room.
+        """
         artifact = hash_file(path)
-        with sessions.begin() as session:
-            row = insert(ArtifactRow).values(
-                sha256=artifact.sha256, kind=kind, bytes=artifact.bytes, state=ArtifactState.WRITING
-            )
-            session.execute(
-                row.on_conflict_do_update(index_elements=[ArtifactRow.sha256], set_={"touched_at": func.now()})
-            )
-        if not self.holds(artifact):
-            self._write(path, artifact)
-        with sessions.begin() as session:
-            stored = session.get_one(ArtifactRow, artifact.sha256, with_for_update=True)
-            stored.state = ArtifactState.STORED
-        return artifact
+        for _ in range(_PUT_ATTEMPTS):
+            is_new = self._reserve(artifact, kind, sessions)
+            try:
+                if not self._holds_right(artifact):
+                    self.require_room(artifact.bytes, sessions)
+                    self._write(path, artifact)
+            except UnavailableError:
+                if is_new:
+                    release(sessions, artifact.sha256)
+                raise
+            if confirm(sessions, artifact.sha256):
+                return artifact
+            # it took so long that `gc` gave the upload up: the bytes may be gone again
+        raise UnavailableError("the artifact was collected while it was stored, again and again: try again later.")
 
     def holds(self, artifact: Artifact) -> bool:
         """Whether the bytes are there, in full length."""
@@ -96,26 +146,89 @@ class ArtifactStore:
             raise UnavailableError(_away(error)) from error
 
     def open_local(self, sha256: bytes) -> Path:
-        """A local path to the bytes; a remote object is copied into the cache and verified.
+        """A local path to the bytes, which are verified when this process first opens them.
 
-        Raises UnavailableError when the bytes are missing or are not what their name says.
+        A remote object is copied into the cache. LostBytesError when the bytes are missing or are not what their
+        name says, UnavailableError when the store does not answer.
         """
         if self._folder is not None:
             path = self._folder / _key(sha256)
             if not path.exists():
-                raise UnavailableError(_missing(sha256))
+                raise LostBytesError(_missing(sha256))
+            if not self._is_right(sha256, path):
+                raise LostBytesError(_wrong(sha256))
             return path
-        path = self._cache / sha256.hex()
-        if not path.exists():
-            self._copy_to_cache(sha256, path)
-        return path
+        copy = self._copies.find(sha256)
+        if copy is not None and self._is_right(sha256, copy):
+            return copy
+        return self._fetch(sha256)
 
-    def _sweep_spool(self) -> None:
-        """Remove what a killed process left in the spool a day ago or earlier."""
-        for leftover in self.spool.iterdir():
+    def remove(self, sha256: bytes) -> None:
+        """Delete the bytes, if they are there; UnavailableError when the store does not answer."""
+        self._verified.pop(sha256, None)
+        self._copies.discard(sha256)
+        try:
+            # S3 takes the deletion of nothing for done, a folder says that there is nothing
+            with contextlib.suppress(FileNotFoundError):
+                obstore.delete(self._store, _key(sha256))
+        except BaseError as error:
+            raise UnavailableError(_away(error)) from error
+
+    def stored_objects(self) -> Iterator[tuple[str, int, float]]:
+        """Key, size and time of change (seconds since 1970) of all that lies in the store, the spool aside."""
+        try:
+            for batch in obstore.list(self._store):
+                for entry in batch:
+                    if not entry["path"].startswith("spool/"):
+                        yield entry["path"], entry["size"], entry["last_modified"].timestamp()
+        except BaseError as error:
+            raise UnavailableError(_away(error)) from error
+
+    def verify(self, sha256: bytes) -> None:
+        """Read the bytes where they lie, the cache aside; LostBytesError when they are missing or wrong."""
+        self._verified.pop(sha256, None)
+        if self._folder is None:
+            self._copies.discard(sha256)
+        self.open_local(sha256)
+
+    def sweep_spool(self, older_than_seconds: float) -> int:
+        """Remove what killed processes left unfinished so long ago; how many files or folders that were."""
+        removed = 0
+        # obstore writes to <name>#<number> and renames; a killed process leaves that, too
+        unfinished = self._folder.glob("??/*#*") if self._folder else ()
+        for leftover in (*self.spool.iterdir(), *unfinished):
             with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > SPOOL_SECONDS:
+                if time.time() - leftover.stat().st_mtime > older_than_seconds:
                     shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                    removed += 1
+        return removed
+
+    def _reserve(self, artifact: Artifact, kind: str, sessions: Sessions) -> bool:
+        try:
+            return reserve(sessions, artifact.sha256, artifact.bytes, kind, self.limits.quota)
+        except StorageFullError as full:
+            if not evict(sessions, self.remove, artifact.bytes):
+                raise full from None
+            return reserve(sessions, artifact.sha256, artifact.bytes, kind, self.limits.quota)
+
+    def _holds_right(self, artifact: Artifact) -> bool:
+        """Whether the bytes are there; in a folder also that they are right, so that an upload mends wrong ones."""
+        if not self.holds(artifact):
+            return False
+        return self._folder is None or self._is_right(artifact.sha256, self._folder / _key(artifact.sha256))
+
+    def _is_right(self, sha256: bytes, path: Path) -> bool:
+        """Whether the file has that hash; read once a process, unless the file was replaced since."""
+        try:
+            status = path.stat()
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if self._verified.get(sha256) != stamp:
+                if hash_file(path).sha256 != sha256:
+                    return False
+                self._verified[sha256] = stamp
+        except FileNotFoundError:
+            return False
+        return True
 
     def _write(self, path: Path, artifact: Artifact) -> None:
         try:
@@ -124,35 +237,51 @@ class ArtifactStore:
                 # 4 parts of 5 MB at a time: the default of 12 takes 80 MB of the api's memory
                 obstore.put(self._store, _key(artifact.sha256), file, max_concurrency=4)
         except (OSError, BaseError) as error:
-            raise UnavailableError(f"the artifact store took no more bytes: {error}. Free some space.") from error
+            with full_disk_refused():
+                if is_full(error):
+                    raise
+            raise UnavailableError(
+                f"the artifact store took no more bytes: {_first_line(error)}. Try again."
+            ) from error
 
-    def _copy_to_cache(self, sha256: bytes, path: Path) -> None:
-        handle, name = tempfile.mkstemp(dir=self.spool)
-        part = Path(name)
+    def _fetch(self, sha256: bytes) -> Path:
         try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK):
-                    file.write(chunk)
-            if hash_file(part).sha256 != sha256:
-                raise UnavailableError(f"artifact {sha256.hex()[:12]} does not match its hash: restore it.")
-            part.replace(path)
+            size = obstore.head(self._store, _key(sha256))["size"]
+            self._copies.trim(size)
+            require_free(self.spool, size, self.limits.min_free)
+            handle, name = tempfile.mkstemp(dir=self.spool)
+            part = Path(name)
+            try:
+                with full_disk_refused(), os.fdopen(handle, "wb") as file:
+                    for start in range(0, size, PIECE):
+                        length = min(PIECE, size - start)
+                        file.write(obstore.get_range(self._store, _key(sha256), start=start, length=length))
+                if hash_file(part).sha256 != sha256:
+                    raise LostBytesError(_wrong(sha256))
+                copy = self._copies.admit(part, sha256)
+            finally:
+                part.unlink(missing_ok=True)
         except FileNotFoundError as error:
-            raise UnavailableError(_missing(sha256)) from error
+            raise LostBytesError(_missing(sha256)) from error
         except (OSError, BaseError) as error:
             raise UnavailableError(_away(error)) from error
-        finally:
-            part.unlink(missing_ok=True)
+        status = copy.stat()
+        self._verified[sha256] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        return copy
 
 
 def write_artifact(store: ArtifactStore, sessions: Sessions, kind: str, write: Callable[[Path], object]) -> Artifact:
     """Have `write` fill a file in the spool, store it, and remove the file."""
-    folder = Path(tempfile.mkdtemp(dir=store.spool))
+    folder: Path | None = None
     try:
-        path = folder / kind
-        write(path)
+        with full_disk_refused():
+            folder = Path(tempfile.mkdtemp(dir=store.spool))
+            path = folder / kind
+            write(path)
         return store.put_file(path, kind, sessions)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key(sha256: bytes) -> str:
@@ -160,9 +289,20 @@ def _key(sha256: bytes) -> str:
     return f"{name[:2]}/{name}"
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
 def _away(error: Exception) -> str:
-    return f"the artifact store does not answer ({str(error).splitlines()[0]}): check SAT_ARTIFACTS and try again."
+    return f"the artifact store does not answer ({_first_line(error)}): check SAT_ARTIFACTS and try again."
 
 
 def _missing(sha256: bytes) -> str:
     return f"artifact {sha256.hex()[:12]} is missing from the store: restore it from a backup, or register again."
+
+
+def _wrong(sha256: bytes) -> str:
+    return (
+        f"artifact {sha256.hex()[:12]} does not match its hash: restore it from a backup, or delete the file and "
+        "register again."
+    )

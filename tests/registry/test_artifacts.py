@@ -77,7 +77,7 @@ def test_a_remote_object_is_copied_once_and_verified(tmp_path, sessions):
     remote = ArtifactStore((tmp_path / "remote").as_uri(), tmp_path / "cache")
     artifact = put(remote, sessions, b"content")
     copy = remote.open_local(artifact.sha256)
-    assert copy.parent == tmp_path / "cache"
+    assert copy.parent == tmp_path / "cache" / "copies"
     assert copy.read_bytes() == b"content"
     copy.unlink()
     stored = next(path for path in (tmp_path / "remote").rglob("*") if path.is_file())

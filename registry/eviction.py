@@ -1,0 +1,166 @@
+"""Adversarial images are a cache: those that nothing waits for make room, the least recently used first.
+
+An attack without its images is whole: they are made again from the protocol when a transfer needs them, and must
+match their hash (worker/images.py).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from registry.comparisons import is_live
+from registry.database import Sessions
+from registry.references import is_referenced
+from registry.tables import (
+    ArtifactRow,
+    ArtifactState,
+    AttackRow,
+    ComparisonRow,
+    ComparisonState,
+    EvaluationRow,
+    JobKind,
+    JobRow,
+    JobState,
+    Part,
+    RefusalRow,
+    TransferRow,
+)
+
+KIND = "adversarial"
+# How exactly the time of the last use is known; writing it at every use would cost an update a cell.
+TOUCH_SECONDS = 60
+_FEW = 50
+
+Remove = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    comparison_id: int
+    network_id: int
+    rung: int
+    sha256: bytes
+    bytes: int
+
+
+def adversarial_bytes(session: Session) -> int:
+    """What adversarial images take of the store."""
+    return session.execute(
+        select(func.coalesce(func.sum(ArtifactRow.bytes), 0)).where(ArtifactRow.kind == KIND)
+    ).scalar_one()
+
+
+def touch(session: Session, sha256: bytes) -> None:
+    """Note that these images are used now, to the minute."""
+    session.execute(
+        update(ArtifactRow)
+        .where(
+            ArtifactRow.sha256 == sha256,
+            ArtifactRow.touched_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, TOUCH_SECONDS),
+        )
+        .values(touched_at=func.now())
+    )
+
+
+def evict(sessions: Sessions, remove: Remove, needed: int) -> int:
+    """Delete adversarial images until `needed` bytes are free or only those are left that cells wait for.
+
+    Sources that are measured no more go first, then rung 1 before rung 0, then the least recently used. Return how
+    many bytes were freed. Safe beside running work: a transfer that had begun to read them has them, or makes them
+    again.
+    """
+    freed = 0
+    with sessions() as session:
+        candidates = _candidates(session)
+    for first in range(0, len(candidates), _FEW):
+        for candidate in candidates[first : first + _FEW]:
+            if freed >= needed:
+                return freed
+            if _evict_one(sessions, remove, candidate):
+                freed += candidate.bytes
+    return freed
+
+
+def delete_condemned(sessions: Sessions, remove: Remove, sha256: bytes) -> bool:
+    """Delete a condemned artifact's bytes, then its row; False when it was taken back, or another is at it.
+
+    The row stays locked meanwhile: whoever puts the same bytes, or refers to them, waits, and then finds them gone.
+    """
+    with sessions.begin() as session:
+        row = session.execute(
+            select(ArtifactRow)
+            .where(ArtifactRow.sha256 == sha256, ArtifactRow.state == ArtifactState.CONDEMNED)
+            .with_for_update(skip_locked=True)
+        ).scalar_one_or_none()
+        if row is None:
+            return False
+        # asked anew, now that nobody can begin to refer to it
+        if session.execute(select(exists().where(ArtifactRow.sha256 == sha256, is_referenced()))).scalar_one():
+            row.state = ArtifactState.STORED
+            return False
+        remove(sha256)
+        session.delete(row)
+    return True
+
+
+def _candidates(session: Session) -> list[_Candidate]:
+    rows = session.execute(
+        select(AttackRow.comparison_id, AttackRow.network_id, AttackRow.rung, AttackRow.images, ArtifactRow.bytes)
+        .join(ArtifactRow, ArtifactRow.sha256 == AttackRow.images)
+        .where(~_is_awaited())
+        .order_by(is_live(AttackRow.network_id), AttackRow.rung.desc(), ArtifactRow.touched_at, AttackRow.network_id)
+    )
+    return [_Candidate(*row) for row in rows]
+
+
+def _evict_one(sessions: Sessions, remove: Remove, candidate: _Candidate) -> bool:
+    """Whether these images are gone now; not when a cell has begun to wait for them, or another attack has them."""
+    with sessions.begin() as session:
+        let_go = session.execute(
+            update(AttackRow)
+            .where(
+                AttackRow.comparison_id == candidate.comparison_id,
+                AttackRow.network_id == candidate.network_id,
+                AttackRow.rung == candidate.rung,
+                AttackRow.images == candidate.sha256,
+                ~_is_awaited(),
+            )
+            .values(images=None)
+            .returning(AttackRow.rung)
+        ).one_or_none()
+        if let_go is None:
+            return False
+        session.execute(
+            update(ArtifactRow)
+            .where(ArtifactRow.sha256 == candidate.sha256, ~is_referenced())
+            .values(state=ArtifactState.CONDEMNED, touched_at=func.now())
+        )
+    return delete_condemned(sessions, remove, candidate.sha256)
+
+
+def _is_awaited() -> ColumnElement[bool]:
+    """SQL: a transfers job that is queued or runs, and is not held up itself, still has a cell of this attack to do."""
+    onto = and_(TransferRow.comparison_id == AttackRow.comparison_id, TransferRow.target_id == JobRow.network_id)
+    refused = and_(RefusalRow.comparison_id == AttackRow.comparison_id, RefusalRow.target_id == JobRow.network_id)
+    return and_(
+        is_live(AttackRow.network_id),
+        exists(JobRow.id)
+        .where(
+            JobRow.kind == JobKind.TRANSFERS,
+            JobRow.comparison_id == AttackRow.comparison_id,
+            JobRow.network_id != AttackRow.network_id,
+            JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)),
+            JobRow.failure.is_(None),
+            ComparisonRow.id == JobRow.comparison_id,
+            ComparisonRow.state == ComparisonState.MEASURING,
+            EvaluationRow.network_id == JobRow.network_id,
+            EvaluationRow.image_set_id == ComparisonRow.image_set_id,
+            EvaluationRow.part == Part.ATTACK,
+            EvaluationRow.rung == AttackRow.rung,
+            ~exists().where(onto, TransferRow.source_id == AttackRow.network_id, TransferRow.rung == AttackRow.rung),
+            ~exists().where(refused, RefusalRow.source_id == AttackRow.network_id, RefusalRow.rung == AttackRow.rung),
+        )
+        .correlate(AttackRow),
+    )
