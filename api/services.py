@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.cache import AnswerCache
-from registry.artifacts import ArtifactStore
+from registry.artifacts import ArtifactStore, open_store
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.errors import UnavailableError
@@ -53,14 +53,15 @@ class Services:
 def make_services(settings: Settings) -> Services:
     """Connect to nothing yet: the database and the broker may be down when the process starts."""
     engine = make_engine(settings.database_url, pool_size=10, application="sat-api")
+    watch = Watch(engine)
     return Services(
         settings=settings,
         engine=engine,
         sessions=make_sessions(engine),
         bell=Bell(settings.redis_url),
-        store=ArtifactStore(settings.artifacts, settings.cache),
-        watch=Watch(engine),
-        cache=AnswerCache(),
+        store=open_store(settings),
+        watch=watch,
+        cache=AnswerCache(watch.peek),
     )
 
 

@@ -47,9 +47,11 @@ class _Candidate:
 
 def adversarial_bytes(session: Session) -> int:
     """What adversarial images take of the store."""
-    return session.execute(
-        select(func.coalesce(func.sum(ArtifactRow.bytes), 0)).where(ArtifactRow.kind == KIND)
-    ).scalar_one()
+    return int(
+        session.execute(
+            select(func.coalesce(func.sum(ArtifactRow.bytes), 0)).where(ArtifactRow.kind == KIND)
+        ).scalar_one()
+    )
 
 
 def touch(session: Session, sha256: bytes) -> None:
@@ -107,7 +109,7 @@ def delete_condemned(sessions: Sessions, remove: Remove, sha256: bytes) -> bool:
 
 def _candidates(session: Session) -> list[_Candidate]:
     rows = session.execute(
-        select(AttackRow.comparison_id, AttackRow.network_id, AttackRow.rung, AttackRow.images, ArtifactRow.bytes)
+        select(AttackRow.comparison_id, AttackRow.network_id, AttackRow.rung, ArtifactRow.sha256, ArtifactRow.bytes)
         .join(ArtifactRow, ArtifactRow.sha256 == AttackRow.images)
         .where(~_is_awaited())
         .order_by(is_live(AttackRow.network_id), AttackRow.rung.desc(), ArtifactRow.touched_at, AttackRow.network_id)

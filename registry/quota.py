@@ -2,9 +2,10 @@
 
 import contextlib
 
-from sqlalchemy import Select, case, delete, func, literal, literal_column, select, update
+from sqlalchemy import case, delete, func, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from registry.database import Sessions
 from registry.errors import StorageFullError
@@ -14,9 +15,9 @@ from registry.tables import ArtifactRow, ArtifactState
 _COUNTING = 0x5A7_0003
 
 
-def stored_bytes() -> Select[tuple[int]]:
-    """SQL: the bytes of all artifacts, those that are being written or deleted included."""
-    return select(func.coalesce(func.sum(ArtifactRow.bytes), 0))
+def stored_bytes(session: Session) -> int:
+    """The bytes of all artifacts, those that are being written or deleted included."""
+    return int(session.execute(select(func.coalesce(func.sum(ArtifactRow.bytes), 0))).scalar_one())
 
 
 def reserve(sessions: Sessions, sha256: bytes, n_bytes: int, kind: str, quota: int | None) -> bool:
@@ -30,7 +31,7 @@ def reserve(sessions: Sessions, sha256: bytes, n_bytes: int, kind: str, quota: i
         if quota is not None:
             session.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
             known = session.get(ArtifactRow, sha256) is not None
-            used = session.execute(stored_bytes()).scalar_one()
+            used = stored_bytes(session)
             if not known and used + n_bytes > quota:
                 raise StorageFullError(
                     f"the artifact store holds {used:,} of {quota:,} bytes (SAT_ARTIFACTS_QUOTA_BYTES) and takes no "

@@ -9,7 +9,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from registry.artifacts import ArtifactStore
+from registry.artifacts import open_store
 from registry.bell import TASK, Bell, make_celery, queue_name
 from registry.database import database_revision, make_engine, make_sessions, migration_head
 from registry.settings import Settings
@@ -66,7 +66,7 @@ def make_context(settings: Settings) -> Context:
         session.add(worker)
         session.flush()
         worker_id = worker.id
-    store = ArtifactStore(settings.artifacts, settings.cache)
+    store = open_store(settings)
     return Context(
         settings=settings,
         sessions=sessions,
