@@ -39,7 +39,10 @@ class ModelSummary(TypedDict):
     gmacs: float | None
     accuracy: float | None
     tags: list[str]
+    owner: str
     created_at: str
+    deleted_at: str | None
+    reference: str
     progress: Progress
 
 
@@ -84,6 +87,9 @@ class ModelDetail(ModelSummary):
     flags: list[str]
     expected_accuracy: float | None
     numeric_path: str | None
+    supersedes: str | None
+    last_rung: int
+    revision: int
 
 
 class Neighbour(TypedDict):
@@ -325,3 +331,39 @@ class Worker(TypedDict):
     seen_at: str
     alive: bool
     job: dict[str, Any] | None
+
+
+class Alias(TypedDict):
+    """One row of `GET /aliases`."""
+
+    alias: str
+    model: str
+    digest: str | None
+    protected: bool
+
+
+class AuditEntry(TypedDict):
+    """One row of `GET /audit`."""
+
+    id: int
+    at: str
+    actor: str
+    action: str
+    subject: str
+    detail: dict[str, Any]
+    request_id: str | None
+
+
+class Webhook(TypedDict):
+    """One row of `GET /webhooks`; `secret` is there only when it was just made."""
+
+    id: int
+    url: str
+    events: list[str]
+    owner: str
+    created_at: str
+    waiting: int
+    delivered: int
+    failed: int
+    last_failure: str | None
+    secret: str | None

@@ -1,23 +1,19 @@
-"""HTTP as the client needs it: retried where that is safe, streamed where it is large, errors as sentences."""
+"""Plans carried out one step after another, blocking: what `sat` and scripts use."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from client.address import HOW
-from client.errors import BusyError, UnreachableError, registry_error
+from client.plans import ATTEMPTS, Emit, Exchanges, Items, NextLine, Open, Pause, Plan, Send, Step, Tick
+
+__all__ = ["ATTEMPTS", "CountedFile", "Tick", "Transport", "settings_of"]
 
 T = TypeVar("T")
-Tick = Callable[[int], None]  # called with the number of bytes that went by
-
-ATTEMPTS = 5
-LONGEST_WAIT_SECONDS = 20.0  # of what Retry-After asks for
-IDEMPOTENT = frozenset({"GET", "HEAD", "DELETE"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # a large upload is hashed before the answer comes
 TIMEOUT = httpx.Timeout(10.0, read=300.0, write=120.0)
@@ -27,112 +23,107 @@ CHUNK_BYTES = 1 << 18
 class Transport:
     """One connection pool to one registry."""
 
-    def __init__(self, url: str, *, first_wait_seconds: float = 0.2) -> None:
-        """Open nothing yet; first_wait_seconds doubles after every failed attempt."""
+    def __init__(self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2) -> None:
+        """Open nothing yet; the key goes with every request."""
         self.url = url
-        self._first_wait_seconds = first_wait_seconds
-        # a proxy of the environment cannot reach this machine's own loopback
-        direct = urlsplit(url).hostname in LOOPBACK
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT, trust_env=not direct)
+        self.exchanges = Exchanges(url, first_wait_seconds=first_wait_seconds)
+        self._http = httpx.Client(**settings_of(url, key))
 
     def close(self) -> None:
         """Close the pool."""
         self._http.close()
 
+    def run(self, plan: Plan[T]) -> T:
+        """Carry the plan out and return its result."""
+        with closing(plan), _Steps(self._http) as steps:
+            result, error = None, None
+            while True:
+                try:
+                    step = plan.throw(error) if error is not None else plan.send(result)
+                except StopIteration as end:
+                    answer: T = end.value
+                    return answer
+                result, error = steps.take(step)
+
+    def iterate(self, plan: Items[T]) -> Iterator[T]:
+        """Carry the plan out as far as its items are asked for; yield them."""
+        with closing(plan), _Steps(self._http) as steps:
+            result, error = None, None
+            while True:
+                try:
+                    step = plan.throw(error) if error is not None else plan.send(result)
+                except StopIteration:
+                    return
+                if isinstance(step, Emit):
+                    yield step.item
+                    result, error = None, None
+                else:
+                    result, error = steps.take(step)
+
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Return the answer, read whole.
-
-        Connection errors and 503 with Retry-After are tried again when the method is idempotent.
-
-        Raises:
-            RegistryError: the registry refused; the subclass goes by status.
-            UnreachableError: nothing answered, or not a registry.
-        """
-
-        def exchange() -> httpx.Response:
-            with self._answer(method, path, options) as response:
-                response.read()
-            return response
-
-        return self._repeated(exchange, ATTEMPTS if method in IDEMPOTENT else 1)
+        """Return the answer, as `Exchanges.request` does."""
+        return self.run(self.exchanges.request(method, path, **options))
 
     def answer(self, method: str, path: str, **options: Any) -> Any:
-        """Return the JSON that `request` brings back."""
-        response = self.request(method, path, **options)
-        try:
-            return response.json()
-        except ValueError:
-            raise self._stranger(response) from None
+        """Return the JSON of an answer."""
+        return self.run(self.exchanges.answer(method, path, **options))
 
     def download(self, path: str, to: Path, tick: Tick | None = None) -> Path:
         """Stream an answer's body into the file `to`, which appears whole or not at all, and return it."""
-        to.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = to.with_name(f".{to.name}.part")
+        return self.run(self.exchanges.download(path, to, tick))
 
-        def exchange() -> None:
-            with self._answer("GET", path, {}) as response, unfinished.open("wb") as file:
-                for chunk in response.iter_bytes(CHUNK_BYTES):
-                    file.write(chunk)
-                    if tick is not None:
-                        tick(len(chunk))
 
+class _Steps:
+    """Takes the steps of one plan; holds the stream that it has open."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+        self._stream: httpx.Response | None = None
+        self._lines: Iterator[str] = iter(())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def take(self, step: Step) -> tuple[Any, BaseException | None]:
+        """Return the step's result, or the error that the plan is to hear of."""
         try:
-            self._repeated(exchange, ATTEMPTS)
-            unfinished.replace(to)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return to
-
-    @contextmanager
-    def _answer(self, method: str, path: str, options: Mapping[str, Any]) -> Iterator[httpx.Response]:
-        """Yield a good answer whose body may still be coming."""
-        with self._http.stream(method, path, **options) as response:
-            if response.is_error:
-                response.read()
-                raise registry_error(response.status_code, self._problem(response), _retry_after(response))
-            if response.is_redirect:
-                raise self._stranger(response)
-            yield response
-
-    def _repeated(self, exchange: Callable[[], T], attempts: int) -> T:
-        wait = self._first_wait_seconds
-        for _ in range(attempts - 1):
-            try:
-                return exchange()
-            except httpx.TransportError:
-                time.sleep(wait)
-            except BusyError as error:
-                if error.retry_after is None:
-                    raise
-                time.sleep(min(error.retry_after, LONGEST_WAIT_SECONDS))
-            wait *= 2
-        try:
-            return exchange()
+            return self._take(step), None
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+            return None, error
 
-    def _problem(self, response: httpx.Response) -> Mapping[str, object]:
-        try:
-            problem = response.json()
-        except ValueError:
-            problem = None
-        if not isinstance(problem, dict):
-            raise self._stranger(response)
-        return problem
+    def _take(self, step: Step) -> Any:
+        match step:
+            case Send():
+                return self._send(step)
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Open():
+                return self._open(step)
+            case NextLine():
+                return next(self._lines, None)
 
-    def _stranger(self, response: httpx.Response) -> UnreachableError:
-        kind = response.headers.get("content-type", "no content type")
-        return UnreachableError(
-            f"{self.url} answers, but not as a SAT registry does ({response.status_code}, {kind}): check the URL."
-        )
+    def _send(self, step: Send) -> httpx.Response:
+        with self._http.stream(step.method, step.path, headers=dict(step.headers), **step.options) as response:
+            if step.sink is None or not response.is_success:
+                response.read()
+                return response
+            step.sink.begin()
+            for chunk in response.iter_bytes(CHUNK_BYTES):
+                step.sink.write(chunk)
+            return response
 
-    def _unreachable(self, error: httpx.TransportError) -> UnreachableError:
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return UnreachableError(f"No registry answers at {self.url}. {HOW}")
-        if isinstance(error, httpx.TimeoutException):
-            return UnreachableError(f"The registry at {self.url} took too long to answer: try again.")
-        reason = str(error) or type(error).__name__
-        return UnreachableError(f"The connection to {self.url} broke ({reason}): try again.")
+    def _open(self, step: Open) -> httpx.Response:
+        self.__exit__()
+        request = self._http.build_request("GET", step.path, headers=dict(step.headers), **step.options)
+        self._stream = self._http.send(request, stream=True)
+        if not self._stream.is_success:
+            self._stream.read()
+        self._lines = self._stream.iter_lines()
+        return self._stream
 
 
 class CountedFile:
@@ -150,8 +141,12 @@ class CountedFile:
         return chunk
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Move as the file does; httpx rewinds before it sends."""
-        return self._file.seek(offset, whence)
+        """Move as the file does, and count back; httpx rewinds before it sends."""
+        before = self._file.tell()
+        after = self._file.seek(offset, whence)
+        if after != before:
+            self._tick(after - before)
+        return after
 
     def tell(self) -> int:
         """Return the file's position."""
@@ -162,9 +157,12 @@ class CountedFile:
         return self._file.fileno()
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that Retry-After asks for; None without the header, or with a date in it."""
-    try:
-        return max(float(response.headers["retry-after"]), 0.0)
-    except (KeyError, ValueError):
-        return None
+def settings_of(url: str, key: str | None) -> dict[str, Any]:
+    """Return what either kind of httpx client is made with."""
+    return {
+        "base_url": url,
+        "timeout": TIMEOUT,
+        # a proxy of the environment cannot reach this machine's own loopback
+        "trust_env": urlsplit(url).hostname not in LOOPBACK,
+        "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
+    }

@@ -25,6 +25,7 @@ class Loopback:
     url: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     def next_answer(self) -> Answer:
         """Return the next answer of the script."""
@@ -44,6 +45,7 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             loopback.asked.append((self.command, self.path))
             loopback.bodies.append(body)
+            loopback.headers.append(dict(self.headers.items()))
             status, headers, content = loopback.next_answer()
             if status == 0:  # hang up without a word
                 self.close_connection = True
@@ -54,7 +56,7 @@ def _handler(loopback: Loopback) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = do_PATCH = answer  # noqa: N815 (the names http.server looks for)
+        do_GET = do_POST = do_DELETE = do_PATCH = do_PUT = answer  # noqa: N815 (the names http.server looks for)
 
         def log_message(self, *_arguments: object) -> None:
             """Keep the tests' output clean."""

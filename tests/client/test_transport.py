@@ -49,11 +49,69 @@ def test_503_without_retry_after_is_an_answer(loopback: Callable[..., Any]) -> N
     assert len(server.asked) == 1
 
 
-def test_a_post_is_sent_once(loopback: Callable[..., Any]) -> None:
+def test_a_post_is_repeated_under_one_idempotency_key(loopback: Callable[..., Any]) -> None:
+    running = json_answer(409, {"detail": "The same request is still being answered."}, Retry_After="0")
+    server = loopback(HANG_UP, running, (502, {}, b"<html>"), json_answer(201, {"name": "p"}))
+    with quick(server.url) as registry:
+        assert registry.create_protocol({"name": "p"}) == {"name": "p"}
+        registry.create_protocol({"name": "q"})
+    keys = [headers["Idempotency-Key"] for headers in server.headers]
+    assert len(keys) == 5
+    assert len(set(keys[:4])) == 1
+    assert keys[4] != keys[0]
+
+
+def test_a_change_is_sent_once_unless_it_never_left(loopback: Callable[..., Any]) -> None:
     server = loopback(HANG_UP)
     with quick(server.url) as registry, pytest.raises(UnreachableError, match="try again"):
-        registry.create_protocol({"name": "p"})
-    assert server.asked == [("POST", "/protocols")]
+        registry.change_model("a", {"description": "b"}, revision=1)
+    assert server.asked == [("PATCH", "/models/a")]
+    assert server.headers[0]["If-Match"] == '"1"'
+
+
+def test_a_change_without_a_revision_is_made_on_top_of_what_is_there(loopback: Callable[..., Any]) -> None:
+    server = loopback(
+        json_answer(200, {"revision": 1}),
+        json_answer(412, {"detail": "It was changed since."}),
+        json_answer(200, {"revision": 2}),
+        json_answer(200, {"revision": 3}),
+    )
+    with quick(server.url) as registry:
+        assert registry.change_model("a", {"tags": []})["revision"] == 3
+    assert [headers.get("If-Match") for headers in server.headers] == [None, '"1"', None, '"2"']
+    stale = loopback(json_answer(412, {"detail": "It was changed since."}))
+    with quick(stale.url) as registry, pytest.raises(RegistryError, match="changed since"):
+        registry.change_model("a", {"tags": []}, revision=7)
+    assert len(stale.asked) == 1
+
+
+def test_a_proxy_that_does_not_reach_the_registry_is_tried_again(loopback: Callable[..., Any]) -> None:
+    server = loopback((502, {}, b"<html>"), (504, {}, b"<html>"), json_answer(429, {}, Retry_After="0"), EMPTY)
+    with quick(server.url) as registry:
+        assert list(registry.models()) == []
+    assert len(server.asked) == 4
+
+
+def test_a_key_goes_with_every_request(loopback: Callable[..., Any]) -> None:
+    server = loopback(EMPTY)
+    with Registry(server.url, key="secret") as registry:
+        list(registry.models())
+    assert server.headers[0]["Authorization"] == "Bearer secret"
+
+
+def test_events_go_on_after_the_last_one_that_came(loopback: Callable[..., Any]) -> None:
+    kind = {"Content-Type": "text/event-stream"}
+    first = b': ping\n\nevent: progress\nid: a\ndata: {"n": 1}\n\nevent: progress\nid: b\ndata: {"n"'  # torn
+    second = b'event: progress\nid: c\ndata: {"n":\ndata: 2}\n\nevent: end\nid: d\ndata: {"n": 3}\n\n'
+    server = loopback((200, {**kind, "Content-Length": "999"}, first), HANG_UP, (200, kind, second))
+    with quick(server.url) as registry:
+        events = list(registry.model_events("a"))
+    assert [(event.kind, event.id, event.data["n"]) for event in events] == [
+        ("progress", "a", 1),
+        ("progress", "c", 2),
+        ("end", "d", 3),
+    ]
+    assert [headers.get("Last-Event-ID") for headers in server.headers] == [None, "a", "a"]
 
 
 def test_nobody_listening_says_what_to_do() -> None:

@@ -1,0 +1,117 @@
+"""A registry over HTTP for asyncio: the methods of client/registry.py, to await or to iterate with `async for`.
+
+    async with AsyncRegistry("http://127.0.0.1:8000") as registry:
+        async for model in registry.models(state="ready"):
+            print(model["name"], model["accuracy"])
+
+Both carry out the plans of client/routes/: there is one code path. A file that is sent is read on the event loop, in
+pieces of 64 KiB; one that is fetched is written on a thread.
+"""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from client.awaiting import AsyncTransport
+from client.plans import Items, Plan
+from client.routes import Routes
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncConnection:
+    """A connection pool and the plans of what can be asked over it."""
+
+    def __init__(self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2) -> None:
+        """Open nothing yet; as `client.registry.Registry`."""
+        self.url = url.rstrip("/")
+        self._transport = AsyncTransport(self.url, key=key, first_wait_seconds=first_wait_seconds)
+        self._routes = Routes(self._transport.exchanges)
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+
+def _result(
+    plan: Callable[Concatenate[Any, P], Plan[T]],
+) -> Callable[Concatenate[AsyncConnection, P], Coroutine[Any, Any, T]]:
+    """Return a method that carries the plan out and returns its result."""
+
+    @wraps(plan)
+    async def call(self: AsyncConnection, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._transport.run(plan(self._routes, *args, **kwargs))
+
+    return call
+
+
+def _items(
+    plan: Callable[Concatenate[Any, P], Items[T]],
+) -> Callable[Concatenate[AsyncConnection, P], AsyncIterator[T]]:
+    """Return a method that carries the plan out as far as its items are asked for."""
+
+    @wraps(plan)
+    def call(self: AsyncConnection, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        return self._transport.iterate(plan(self._routes, *args, **kwargs))
+
+    return call
+
+
+class AsyncRegistry(AsyncConnection):
+    """An asynchronous client; close it, or use it as an asynchronous context manager."""
+
+    models = _items(Routes.models)
+    model = _result(Routes.model)
+    register = _result(Routes.register)
+    change_model = _result(Routes.change_model)
+    checkpoint = _result(Routes.checkpoint)
+    card = _result(Routes.card)
+    delete_model = _result(Routes.delete_model)
+    restore_model = _result(Routes.restore_model)
+    retry = _result(Routes.retry)
+    model_events = _items(Routes.model_events)
+    events = _items(Routes.events)
+
+    aliases = _items(Routes.aliases)
+    set_alias = _result(Routes.set_alias)
+    delete_alias = _result(Routes.delete_alias)
+    audit = _items(Routes.audit)
+    webhooks = _items(Routes.webhooks)
+    create_webhook = _result(Routes.create_webhook)
+    delete_webhook = _result(Routes.delete_webhook)
+
+    similar = _result(Routes.similar)
+    pair = _result(Routes.pair)
+    matrix = _result(Routes.matrix)
+    matrix_csv = _result(Routes.matrix_csv)
+    clusters = _result(Routes.clusters)
+    agreement = _result(Routes.agreement)
+    ensemble = _result(Routes.ensemble)
+    teacher = _result(Routes.teacher)
+
+    image_sets = _items(Routes.image_sets)
+    image_set = _result(Routes.image_set)
+    create_image_set = _result(Routes.create_image_set)
+    image_set_content = _result(Routes.image_set_content)
+    protocols = _items(Routes.protocols)
+    attacks = _result(Routes.attacks)
+    create_protocol = _result(Routes.create_protocol)
+    comparisons = _items(Routes.comparisons)
+    comparison = _result(Routes.comparison)
+    compare = _result(Routes.compare)
+    jobs = _result(Routes.jobs)
+    all_jobs = _items(Routes.all_jobs)
+    workers = _items(Routes.workers)
+    ready = _result(Routes.ready)
