@@ -21,9 +21,9 @@ def try_again(session: Session, claimed: Claim, reason: str) -> None:
         give_up(session, claimed, f"{reason} (after {claimed.attempt} attempts)")
 
 
-def take_over(session: Session) -> int:
+def take_over(session: Session, lease_seconds: float) -> int:
     """Queue again what silent workers held, give up what killed several; return how many were given up."""
-    given_up = take_expired(session)
+    given_up = take_expired(session, lease_seconds)
     for job in given_up:
         assert job.failure is not None
         _blame(session, job, job.failure)

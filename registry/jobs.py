@@ -33,6 +33,8 @@ PRIORITY = {
     (JobKind.ANALYSE, 0): 70,
 }
 MAX_ATTEMPTS = 3
+# A silent worker proves less than an error: it may have been killed for a reason of its own.
+MAX_DEATHS = 5
 GIVEN_BACK_SECONDS = 10.0
 # A job waits out its delay, and its comparison's pause (an analysis only reads, so it does not).
 _CLAIMABLE = (
@@ -174,6 +176,15 @@ def renew(session: Session, claimed: Claim, lease_seconds: float, progress: floa
         raise LostLeaseError(claimed)
 
 
+def note_progress(session: Session, claimed: Claim) -> None:
+    """Count attempts anew, since something was recorded: only what fails again and again at the same place is given up.
+
+    To be called under `hold`.
+    """
+    if claimed.attempt > 1:
+        session.execute(update(JobRow).where(JobRow.id == claimed.job_id).values(attempt=1))
+
+
 def finish(session: Session, claimed: Claim) -> None:
     """Return the row to rest, or to the queue when more was wanted since it was claimed."""
     hold(session, claimed)
@@ -222,17 +233,21 @@ def fail(session: Session, claimed: Claim, reason: str) -> None:
     _mark_failed(session.get_one(JobRow, claimed.job_id, populate_existing=True), reason)
 
 
-def take_expired(session: Session) -> list[JobRow]:
-    """Queue again what a silent worker held; return the rows whose attempts are used up, now failed."""
+def take_expired(session: Session, lease_seconds: float) -> list[JobRow]:
+    """Queue again what a silent worker held; return the rows whose attempts are used up, now failed.
+
+    Nobody could renew a lease while the database was down: after its start, workers have one lease's time to be heard.
+    """
+    up_for_a_lease = func.pg_postmaster_start_time() < func.now() - timedelta(seconds=lease_seconds)
     expired = session.scalars(
         select(JobRow)
-        .where(JobRow.state == JobState.RUNNING, JobRow.lease_until < func.now())
+        .where(JobRow.state == JobState.RUNNING, JobRow.lease_until < func.now(), up_for_a_lease)
         .order_by(JobRow.id)
         .with_for_update(skip_locked=True)
     ).all()
     given_up = []
     for job in expired:
-        if job.attempt >= MAX_ATTEMPTS:
+        if job.attempt >= MAX_DEATHS:
             _mark_failed(job, f"the worker died {job.attempt} times during this work ({job.kind})")
             given_up.append(job)
         else:

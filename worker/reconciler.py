@@ -55,7 +55,7 @@ def reconcile(context: Context) -> None:
     with transaction(context.sessions, context.bell.ring) as session:
         if not session.execute(select(func.pg_try_advisory_xact_lock(ELECTION))).scalar_one():
             return
-        take_over(session)
+        take_over(session, context.settings.lease_seconds)
         lanes = lanes_with_work(session)
     for lane in lanes:
         context.bell.ring(lane)

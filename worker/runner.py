@@ -1,5 +1,6 @@
 """One bell: claim the most urgent job, run it, and so on until the lane is empty."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -20,16 +21,26 @@ log = logging.getLogger(__name__)
 Task = Callable[[Context, Lease], None]
 # A drained lane returns to Celery, which then hears shutdowns and other lanes' bells.
 SLICE_SECONDS = 60.0
-# serialization_failure, deadlock_detected, lock_not_available
-CONTENTION = frozenset({"40001", "40P01", "55P03"})
+# Between two tries to write down how a job ended while the database is away.
+SETTLE_SECONDS = 0.5
+# SQLSTATE classes: connection exception, operator intervention (a shutdown), transaction rollback (a deadlock);
+# and one state, lock not available.
+PASSING = ("08", "57", "40", "55P03")
+# disk full, quota exceeded
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
     """Run the lane's queued jobs until there are none, or for a minute; return how many ran."""
     ran, deadline = 0, time.monotonic() + SLICE_SECONDS
     while not context.stopping.is_set():
-        with context.sessions.begin() as session:
-            claimed = claim(session, (lane,), context.worker_id, context.settings.lease_seconds)
+        try:
+            with context.sessions.begin() as session:
+                claimed = claim(session, (lane,), context.worker_id, context.settings.lease_seconds)
+        except (OperationalError, InterfaceError) as error:
+            # if it was claimed and only the answer was lost, the lease runs out; the reconciler rings again
+            log.warning("nothing could be claimed: %s", error)
+            return ran
         if claimed is None:
             return ran
         run(context, claimed, tasks[claimed.kind])
@@ -51,12 +62,10 @@ def run(context: Context, claimed: Claim, task: Task) -> None:
     except StoppingError:
         _settle(context, claimed, give_back)
     except (OperationalError, InterfaceError) as error:
+        # not the network's fault, either
         log.warning("job %s: %s", claimed.job_id, error)
-        if _is_contention(error):
-            _settle(context, claimed, give_back)
-        else:
-            # the database went away: the lease runs out and the reconciler queues the job again
-            time.sleep(1)
+        refusal = None if _passes_at_once(error) else f"the database refuses: {error.orig}"
+        _settle(context, claimed, lambda session, held: give_back(session, held, reason=refusal))
     except UnavailableError as error:
         # not the network's fault, and it passes: no attempt is counted
         log.warning("job %s waits: %s", claimed.job_id, error)
@@ -67,20 +76,33 @@ def run(context: Context, claimed: Claim, task: Task) -> None:
         reason = str(error)
         _settle(context, claimed, lambda session, held: give_up(session, held, reason))
     except Exception as error:  # whatever a network's code raises is that network's failure
+        if isinstance(error, OSError) and error.errno in FULL:
+            log.warning("job %s waits: %s", claimed.job_id, error)
+            reason = f"the disk is full ({error}): free some space"
+            _settle(context, claimed, lambda session, held: give_back(session, held, reason=reason))
+            return
         log.exception("job %s failed", claimed.job_id)
         said = str(error).replace("\0", " ")[:2000]
         reason = f"it raised {type(error).__name__} ({said}); worker {context.worker_id} logged the traceback"
         _settle(context, claimed, lambda session, held: try_again(session, held, reason))
 
 
-def _is_contention(error: OperationalError | InterfaceError) -> bool:
-    """Whether this transaction lost against another one, and the next try may win."""
-    return getattr(error.orig, "sqlstate", None) in CONTENTION
+def _passes_at_once(error: OperationalError | InterfaceError) -> bool:
+    """Whether the connection broke, or another transaction was in the way: the next try may succeed."""
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    return sqlstate is None or sqlstate.startswith(PASSING)
 
 
 def _settle(context: Context, claimed: Claim, how: Callable[..., None]) -> None:
-    try:
-        with transaction(context.sessions, context.bell.ring) as session:
-            how(session, claimed)
-    except LostLeaseError:
-        log.warning("job %s: fenced off before it could be settled", claimed.job_id)
+    """Write down how the job ended; while the database is away there is nothing else to do than to try again."""
+    while True:
+        try:
+            with transaction(context.sessions, context.bell.ring) as session:
+                how(session, claimed)
+        except LostLeaseError:
+            log.warning("job %s: fenced off before it could be settled", claimed.job_id)
+        except (OperationalError, InterfaceError) as error:
+            log.warning("job %s cannot be settled yet: %s", claimed.job_id, error)
+            if not context.stopping.wait(SETTLE_SECONDS):
+                continue
+        return

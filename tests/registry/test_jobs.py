@@ -11,6 +11,7 @@ from registry.database import transaction
 from registry.faults import give_up, take_over, try_again
 from registry.jobs import (
     MAX_ATTEMPTS,
+    MAX_DEATHS,
     LostLeaseError,
     fence_off,
     finish,
@@ -113,7 +114,7 @@ def test_an_expired_lease_is_taken_over_and_its_holder_fenced_off(small):
     slow = small.claim(lease_seconds=0.05)
     time.sleep(0.1)
     with small.sessions.begin() as session:
-        assert take_over(session) == 0
+        assert take_over(session, 0) == 0
     fast = small.claim()
     assert fast.fence > slow.fence
     for act in (hold, finish, lambda s, c: renew(s, c, 15, None)):
@@ -129,9 +130,21 @@ def test_a_lease_that_expired_but_was_not_taken_over_is_still_lost_once_queued(s
     slow = small.claim(lease_seconds=0.05)
     time.sleep(0.1)
     with small.sessions.begin() as session:
-        take_over(session)
+        take_over(session, 0)
     with pytest.raises(LostLeaseError), small.sessions.begin() as session:
         hold(session, slow)
+
+
+def test_no_lease_is_lost_because_the_database_was_down(small):
+    """Nobody could renew it: after the database's start, workers have a lease's time."""
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    claimed = small.claim(lease_seconds=0.01)
+    time.sleep(0.05)
+    with small.sessions.begin() as session:
+        take_over(session, 1e6)
+    with small.sessions.begin() as session:
+        finish(session, claimed)
 
 
 def test_a_renewed_lease_is_not_taken_over(small):
@@ -142,7 +155,7 @@ def test_a_renewed_lease_is_not_taken_over(small):
         renew(session, claimed, 15, 0.5)
     time.sleep(0.1)
     with small.sessions.begin() as session:
-        take_over(session)
+        take_over(session, 0)
     job = the_job(small)
     assert (job.state, job.progress) == (JobState.RUNNING, 0.5)
 
@@ -150,18 +163,18 @@ def test_a_renewed_lease_is_not_taken_over(small):
 def test_a_job_that_kills_its_workers_is_given_up_and_its_models_say_why(small):
     network = small.add_network("a")
     want_one(small, JobKind.EVALUATE, network_id=network)
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(MAX_DEATHS):
         with small.sessions.begin() as session:
             session.execute(update(JobRow).values(not_before=None))
         assert small.claim(lease_seconds=0.01) is not None
         time.sleep(0.05)
         with small.sessions.begin() as session:
-            take_over(session)
+            take_over(session, 0)
     assert the_job(small).state is JobState.FAILED
     with small.sessions() as session:
         model = session.scalars(select(ModelRow)).one()
     assert model.state is ModelState.FAILED
-    assert "died 3 times" in model.failure
+    assert f"died {MAX_DEATHS} times" in model.failure
 
 
 def test_a_failure_is_tried_again_later_and_then_given_up(small):
