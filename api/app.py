@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from api import openapi, problems
 from api.access import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
+from api.hot import HotAnswers
 from api.routes import (
     agreement,
     clusters,
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access),
             Middleware(BodyLimit),
+            Middleware(HotAnswers),
         ],
     )
     for noun in (

@@ -2,21 +2,36 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from fastapi import Request, Response
 
+from registry.reads.snapshot import Snapshot
+
 LIMIT_BYTES = 32 * 2**20
+Peek = Callable[[str | None, str | None], Snapshot | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Body:
     """A whole answer; the tag is a hash of the bytes, so equal answers have equal tags on every api process."""
 
     content: bytes
     tag: str
     media_type: str
+
+    @cached_property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As ASGI sends them; a 304 has the first two."""
+        return [
+            (b"etag", self.tag.encode()),
+            (b"cache-control", b"no-cache"),
+            (b"content-type", self.media_type.encode()),
+            (b"content-length", str(len(self.content)).encode()),
+        ]
 
     def respond(self, request: Request, status: int = 200) -> Response:
         """The answer, or 304 when the client says that it has it."""
@@ -39,45 +54,69 @@ def tag(content: bytes) -> str:
 def matches(request: Request, entity_tag: str) -> bool:
     """Whether If-None-Match names this tag (RFC 9110, 13.1.2: weak comparison)."""
     given = request.headers.get("if-none-match")
-    if given is None:
-        return False
-    tags = {each.strip().removeprefix("W/") for each in given.split(",")}
+    return given is not None and names(given, entity_tag)
+
+
+def names(if_none_match: str, entity_tag: str) -> bool:
+    """Whether the header's value names this tag."""
+    tags = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
     return "*" in tags or entity_tag in tags
 
 
-class Key(NamedTuple):
-    """What an answer depends on. serial: of the snapshot."""
+class Address(NamedTuple):
+    """What was asked for, as it stood in the request line."""
 
-    serial: int
     path: str
-    query: str
+    query: bytes
+
+
+class Source(NamedTuple):
+    """A snapshot that an answer was made from: how it was selected, and its serial."""
+
+    image_set: str | None
+    protocol: str | None
+    serial: int
 
 
 class AnswerCache:
-    """The most recently used answers, up to a number of bytes. For one thread: the event loop's."""
+    """The most recently used answers, up to a number of bytes. For one thread: the event loop's.
 
-    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+    peek: finds the snapshot that a selection has now. An answer is given only while it has what it was made from.
+    """
+
+    def __init__(self, peek: Peek, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._peek = peek
         self._limit = limit_bytes
         self._size = 0
-        self._bodies: OrderedDict[Key, Body] = OrderedDict()
+        self._kept: OrderedDict[Address, tuple[Body, tuple[Source, ...]]] = OrderedDict()
 
-    def get(self, key: Key) -> Body | None:
-        """The answer under this key, or None."""
-        body = self._bodies.get(key)
-        if body is not None:
-            self._bodies.move_to_end(key)
+    def get(self, address: Address) -> Body | None:
+        """The answer at this address as of now, or None."""
+        kept = self._kept.get(address)
+        if kept is None:
+            return None
+        body, sources = kept
+        for image_set, protocol, serial in sources:
+            snapshot = self._peek(image_set, protocol)
+            if snapshot is None or snapshot.serial != serial:
+                return None
+        self._kept.move_to_end(address)
         return body
 
-    def put(self, key: Key, body: Body) -> None:
+    def put(self, address: Address, body: Body, *sources: Source) -> None:
         """Keep the answer; the least recently used make room. One over a quarter of the room is not kept."""
-        if key in self._bodies or len(body.content) > self._limit // 4:
+        if len(body.content) > self._limit // 4:
             return
-        self._bodies[key] = body
-        self._size += _weight(key, body)
+        older = self._kept.pop(address, None)
+        if older is not None:
+            self._size -= _weight(address, older[0])
+        self._kept[address] = body, sources
+        self._size += _weight(address, body)
         while self._size > self._limit:
-            self._size -= _weight(*self._bodies.popitem(last=False))
+            oldest, (content, _) = self._kept.popitem(last=False)
+            self._size -= _weight(oldest, content)
 
 
-def _weight(key: Key, body: Body) -> int:
-    # some 500 bytes of Python objects come with each
-    return len(body.content) + len(key.path) + len(key.query) + 500
+def _weight(address: Address, body: Body) -> int:
+    # some 800 bytes of Python objects come with each
+    return len(body.content) + len(address.path) + len(address.query) + 800

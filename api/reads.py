@@ -7,7 +7,7 @@ from fastapi import Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
-from api.cache import Body, Key, make_body
+from api.cache import Address, Body, Source, make_body
 from api.services import Services, ServicesOf
 from registry.errors import NotFoundError
 from registry.reads.snapshot import Snapshot
@@ -52,20 +52,23 @@ class Reads:
     async def answer(self, read: Callable[[Snapshot], BaseModel]) -> Response:
         """The JSON answer, made once a snapshot and query, with its ETag."""
 
-        def build(snapshot: Snapshot) -> tuple[Key, Body]:
-            return self.key(snapshot), make_body(read(snapshot).model_dump_json().encode())
+        def build(snapshot: Snapshot) -> tuple[Snapshot, Body]:
+            return snapshot, make_body(read(snapshot).model_dump_json().encode())
 
-        snapshot = await self.snapshot()
-        kept = self.services.cache.get(self.key(snapshot))
-        if kept is not None:
-            return kept.respond(self.request)
-        key, body = await self.use(build)
-        self.services.cache.put(key, body)
+        # one that is kept was answered ahead of the routes (api/hot.py)
+        snapshot, body = await self.use(build)
+        self.keep(body, snapshot)
         return body.respond(self.request)
 
-    def key(self, snapshot: Snapshot) -> Key:
-        """What the answer depends on."""
-        return Key(snapshot.serial, self.request.url.path, self.request.url.query)
+    def keep(self, body: Body, snapshot: Snapshot) -> None:
+        """Give the same answer to the same request while this snapshot is the newest."""
+        source = Source(*self._selection, snapshot.serial)
+        self.services.cache.put(address_of(self.request), body, source)
+
+
+def address_of(request: Request) -> Address:
+    """Where the answer is kept."""
+    return Address(request.scope["path"], request.scope["query_string"])
 
 
 async def get_reads(

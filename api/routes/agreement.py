@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from api.cache import Key, make_body
+from api.cache import Source, make_body
+from api.reads import address_of
 from api.schemas.agreement import Agreement
 from api.schemas.base import Problem
 from api.services import Services, ServicesOf
@@ -29,14 +30,11 @@ Comparisons = Annotated[
 async def get_agreement(comparisons: Comparisons, request: Request, services: ServicesOf) -> Response:
     """Spearman's correlation over the pairs measured in both, its interval from resampling models, Mantel's test."""
     first, second = await run_in_threadpool(_select, services, comparisons)
-    # two snapshots make this answer, so both are in its key
-    key = Key(first.serial, request.url.path, str(second.serial))
-    kept = services.cache.get(key)
-    if kept is None:
-        answer = Agreement.of(await run_in_threadpool(read_agreement, first, second))
-        kept = make_body(answer.model_dump_json().encode())
-        services.cache.put(key, kept)
-    return kept.respond(request)
+    answer = Agreement.of(await run_in_threadpool(read_agreement, first, second))
+    body = make_body(answer.model_dump_json().encode())
+    sources = (Source(each.comparison.image_set, each.comparison.protocol, each.serial) for each in (first, second))
+    services.cache.put(address_of(request), body, *sources)
+    return body.respond(request)
 
 
 def _select(services: Services, comparisons: str) -> tuple[Snapshot, Snapshot]:

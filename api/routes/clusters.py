@@ -30,9 +30,6 @@ async def get_clusters(
 ) -> Response:
     """The clusters of this version, or those of an older one (`stale`) while newer ones are measured or computed."""
     services, snapshot = reads.services, await reads.snapshot()
-    kept = services.cache.get(reads.key(snapshot))
-    if kept is not None:
-        return kept.respond(reads.request)
     require_so_many(snapshot, k)
     missing = count_open_pairs(snapshot)
     if missing:
@@ -55,5 +52,5 @@ async def get_clusters(
     clusters = Clusters.of(name_clusters(snapshot, row.result), snapshot, version=row.version, missing=missing)
     body = make_body(clusters.model_dump_json().encode())
     if fresh:
-        services.cache.put(reads.key(snapshot), body)
+        reads.keep(body, snapshot)
     return body.respond(reads.request)

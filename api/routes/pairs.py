@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.cache import make_body, matches, tag
+from api.cache import matches, tag
 from api.reads import ReadsOf
 from api.routes.similar import Reference
 from api.schemas.pairs import Matrix, Pair
@@ -38,8 +38,7 @@ async def get_pair(a: Reference, b: Reference, reads: ReadsOf) -> Response:
     def read(snapshot: Snapshot) -> Pair:
         return _read_pair(reads.services, snapshot, a, b)
 
-    answer = await reads.use(read)
-    return make_body(answer.model_dump_json().encode()).respond(reads.request)
+    return await reads.answer(read)
 
 
 @router.get(

@@ -51,15 +51,12 @@ async def recommend_ensemble(
     reads: ReadsOf, query: Annotated[EnsembleQuery, Depends(ensemble_query)], wait: Wait = 2.0
 ) -> Response:
     """Members at once; what they are worth on images that choosing never read follows from a light job."""
-    kept = reads.services.cache.get(reads.key(await reads.snapshot()))
-    if kept is not None:
-        return kept.respond(reads.request)
     choice = await reads.use(lambda snapshot: choose_ensemble(snapshot, query))
     evaluated, result, failure = await _evaluate(reads, choice, wait)
     answer = Ensemble.of(choice, query.objective, evaluated=evaluated, result=result, failure=failure)
     body: Body = make_body(answer.model_dump_json().encode())
     if evaluated == "done":
-        reads.services.cache.put(reads.key(choice.snapshot), body)
+        reads.keep(body, choice.snapshot)
     return body.respond(reads.request)
 
 

@@ -53,6 +53,10 @@ class Watch:
         self._ended.set()
         self._thread.join(timeout=5)
 
+    def age_seconds(self) -> float | None:
+        """Seconds since the current view was read, all of which answers from it may lag; None before the first."""
+        return time.monotonic() - self._read_at if self._view is not None else None
+
     def view(self) -> View:
         """The current view; the first call reads it. UnavailableError while the database was never reached."""
         return self._view or self.refresh()
@@ -65,11 +69,11 @@ class Watch:
                 started = time.monotonic()
                 try:
                     with self._reader.connect() as connection:
-                        self._view = read_view(connection, self._wanted(), self._view)
+                        view = read_view(connection, self._wanted(), self._view)
                 except DBAPIError as error:
                     raise explain(error) or error from error
-                self._read_at = started
-                self.pace.note(self._view)
+                self._read_at, self._view = started, view
+                self.pace.note(view)
             return self._view
 
     def peek(self, image_set: str | None, protocol: str | None) -> Snapshot | None:
