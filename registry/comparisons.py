@@ -26,10 +26,18 @@ LIVE_STATES = (ModelState.READY, ModelState.SUSPECT)
 
 
 def is_live(
-    network_id: ColumnElement[int] | InstrumentedAttribute[int], states: Sequence[ModelState] = LIVE_STATES
+    network_id: ColumnElement[int] | InstrumentedAttribute[int],
+    states: Sequence[ModelState] = LIVE_STATES,
+    *,
+    rung: int | ColumnElement[int] | InstrumentedAttribute[int] = 0,
 ) -> ColumnElement[bool]:
-    """SQL: some model that is not deleted, and in one of these states, names this network."""
-    return exists().where(ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(states))
+    """SQL: some model that is not deleted, in one of these states, and to be measured to this rung, has the network."""
+    return exists().where(
+        ModelRow.network_id == network_id,
+        ModelRow.deleted_at.is_(None),
+        ModelRow.state.in_(states),
+        ModelRow.last_rung >= rung,
+    )
 
 
 def create_comparison(session: Session, declaration: ComparisonDeclaration) -> ComparisonRow:

@@ -2,12 +2,23 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Exists, and_, exists, select
+from sqlalchemy import Exists, and_, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from registry.comparisons import is_live
+from registry.comparisons import LIVE_STATES, is_live
 from registry.image_sets import rungs_of
-from registry.tables import AttackRow, EvaluationRow, ImageSetRow, ModelState, NetworkRow, Part, RefusalRow, TransferRow
+from registry.tables import (
+    AttackRow,
+    EvaluationRow,
+    ImageSetRow,
+    ModelRow,
+    ModelState,
+    NetworkRow,
+    PairRow,
+    Part,
+    RefusalRow,
+    TransferRow,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +30,20 @@ class Cell:
 
 
 def pending_evaluations(session: Session, network_id: int, image_set: ImageSetRow) -> list[tuple[Part, int]]:
-    """The (part, rung) that the network has not been evaluated on, rung 0 of the attack part first."""
+    """The (part, rung) that the network has not been evaluated on, rung 0 of the attack part first.
+
+    None for a network that no live model names, and no rung beyond the last one that its models are measured to.
+    """
+    last_rung = session.scalars(
+        select(ModelRow.last_rung)
+        .where(ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(LIVE_STATES))
+        .order_by(ModelRow.last_rung.desc())
+        .limit(1)
+    ).first()
+    if last_rung is None:
+        return []
     wanted = [
-        *((Part.ATTACK, rung) for rung in rungs_of(image_set)),
+        *((Part.ATTACK, rung) for rung in rungs_of(image_set) if rung <= last_rung),
         *([(Part.SELECT, 0)] if image_set.n_select else []),
         *([(Part.REPORT, 0)] if image_set.n_report else []),
     ]
@@ -49,6 +71,7 @@ def pending_attacks(session: Session, network_id: int, comparison_id: int, image
                 EvaluationRow.image_set_id == image_set.id,
                 EvaluationRow.part == Part.ATTACK,
                 EvaluationRow.rung.not_in(attacked),
+                is_live(EvaluationRow.network_id, rung=EvaluationRow.rung),
             )
             .order_by(EvaluationRow.rung)
         )
@@ -58,9 +81,12 @@ def pending_attacks(session: Session, network_id: int, comparison_id: int, image
 def pending_cells(session: Session, target_id: int, comparison_id: int, image_set: ImageSetRow) -> list[Cell]:
     """The recorded attacks of live networks that have not met this target, rung 0 first.
 
-    A cell's rung 1 waits for its rung 0: a pair counts leading rungs only.
+    A cell's rung 1 waits for its rung 0: a pair counts leading rungs only. Rung 1 begins with the sources that rung 0
+    found the most similar, since neighbours are what people ask for.
     """
     before = aliased(TransferRow)
+    fooled = func.coalesce(PairRow.fooled_ab, PairRow.fooled_ba) + func.coalesce(PairRow.fooled_ba, PairRow.fooled_ab)
+    similarity = case((AttackRow.rung == 1, fooled / func.nullif(2.0 * PairRow.n, 0)))
     query = (
         select(AttackRow.network_id, AttackRow.rung)
         .join(
@@ -72,10 +98,19 @@ def pending_cells(session: Session, target_id: int, comparison_id: int, image_se
                 EvaluationRow.rung == AttackRow.rung,
             ),
         )
+        .outerjoin(
+            PairRow,
+            and_(
+                PairRow.comparison_id == AttackRow.comparison_id,
+                PairRow.a_id == func.least(AttackRow.network_id, target_id),
+                PairRow.b_id == func.greatest(AttackRow.network_id, target_id),
+            ),
+        )
         .where(
             AttackRow.comparison_id == comparison_id,
             AttackRow.network_id != target_id,
-            is_live(AttackRow.network_id),
+            is_live(AttackRow.network_id, rung=AttackRow.rung),
+            is_live(EvaluationRow.network_id, rung=AttackRow.rung),
             ~_has_cell(TransferRow, target_id, comparison_id),
             ~_has_cell(RefusalRow, target_id, comparison_id),
             (AttackRow.rung == 0)
@@ -86,7 +121,7 @@ def pending_cells(session: Session, target_id: int, comparison_id: int, image_se
                 before.rung == 0,
             ),
         )
-        .order_by(AttackRow.rung, AttackRow.network_id)
+        .order_by(AttackRow.rung, similarity.desc().nulls_last(), AttackRow.network_id)
     )
     return [Cell(source_id=source, rung=rung) for source, rung in session.execute(query)]
 

@@ -88,6 +88,8 @@ def eligible(snapshot: Snapshot, include: Collection[str]) -> tuple[list[tuple[M
             left_out.append(LeftOut(id=model.name, reason=f"{state}{f': {model.failure}' if model.failure else ''}"))
         elif model.state is ModelState.SUSPECT and model.name not in include:
             left_out.append(LeftOut(id=model.name, reason=f"it is suspect: {model.concern}"))
+        elif model.state is ModelState.ARCHIVED and model.name not in include:
+            left_out.append(LeftOut(id=model.name, reason="it is archived"))
         elif model.network.id in pool:
             left_out.append(LeftOut(id=model.name, reason=f"the same network as {pool[model.network.id][0].name}"))
         else:

@@ -4,12 +4,17 @@ import time
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
-from registry.reads.snapshot import Snapshot, View
+from registry.reads.progress import pair_rungs
+from registry.reads.snapshot import Refusal, Snapshot, View
 from registry.tables import ComparisonState
 
 WINDOW_SECONDS = 300.0
 LEAST_SECONDS = 2.0  # a rate over less says nothing
+
+
+Ints = NDArray[np.int64]
 
 
 class Pace:
@@ -50,10 +55,19 @@ def _work(snapshot: Snapshot) -> tuple[float, float]:
     """Forward passes done and wanted: a cell is one an image, an attack two a gradient (forward and backward)."""
     comparison, cells = snapshot.comparison, snapshot.cells
     sizes = np.cumsum([0, *comparison.rung_sizes])
-    networks = len(cells.networks)
-    off_diagonal = (cells.fooled >= 0) & ~np.eye(networks, dtype=np.bool_)
-    attacked = np.array([each.attack.rungs for each in snapshot.measures.solo.values() if each.attack], dtype=np.int64)
+    rungs, wanted = pair_rungs(snapshot), snapshot.wanted_rungs.astype(np.int64)
+    recorded = np.minimum(cells.rungs, rungs)[cells.fooled >= 0]
+    attacked = np.zeros(len(wanted), dtype=np.int64)
+    for network, solo in snapshot.measures.solo.items():
+        if solo.attack and network in snapshot.position:
+            attacked[snapshot.position[network]] = solo.attack.rungs
     attack_cost = 2 * comparison.gradients
-    done = float(sizes[cells.rungs[off_diagonal]].sum()) + attack_cost * float(sizes[attacked].sum())
-    refused = sum(float(sizes[-1] - sizes[each.rung]) for each in snapshot.refusals)
-    return done + refused, float(sizes[-1]) * networks * (networks - 1 + attack_cost)
+    done = float(sizes[recorded].sum()) + attack_cost * float(sizes[np.minimum(attacked, wanted)].sum())
+    refused = sum(_refused_images(snapshot, each, rungs, sizes) for each in snapshot.refusals)
+    return done + refused, float(sizes[rungs].sum()) + attack_cost * float(sizes[wanted].sum())
+
+
+def _refused_images(snapshot: Snapshot, refusal: Refusal, rungs: Ints, sizes: Ints) -> float:
+    here, there = snapshot.position[refusal.source_id], snapshot.position[refusal.target_id]
+    until = rungs[here, there]
+    return float(sizes[until] - sizes[min(refusal.rung, until)])

@@ -11,7 +11,7 @@ from registry.reads.similar import require_not_failed
 from registry.reads.snapshot import Snapshot
 from registry.reads.solo import Share
 from registry.reads.zoo import Model
-from registry.tables import AttackRow, TransferRow, WorkerRow
+from registry.tables import AttackRow, ModelState, TransferRow, WorkerRow
 from sat_engine import bits
 
 
@@ -123,6 +123,9 @@ def _why_missing(snapshot: Snapshot, a: Model, b: Model) -> str:
     refused = snapshot.refused.get(frozenset({a.network.id, b.network.id}))
     if refused:
         return f"this pair could not be measured: {refused}"
+    archived = next((model.name for model in (a, b) if model.state is ModelState.ARCHIVED), None)
+    if archived:
+        return f"it was not measured before {archived} was archived, and no longer is."
     return "not measured yet: its transfers are queued (GET /jobs)."
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, case, func, select
 
 from registry.reads.snapshot import Snapshot
@@ -21,12 +22,15 @@ class Stage(StrEnum):
     ATTACKING = "attacking"
     TRANSFERRING = "transferring"
     MEASURED = "measured"
+    ARCHIVED = "archived"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """One model's. pairs: with the other measured models; cells: directed ones, each on every rung.
+    """One model's. pairs: with the other measured models; cells: directed ones, on every rung both are measured on.
+
+    An archived model waits for nothing, and nobody waits for it.
 
     complete: nothing is left to do, refused cells counted as done. prefix_complete: nothing on rung 0.
     fraction: of the forward passes that attack and cells need. reason: what failed, or could not be measured.
@@ -61,8 +65,10 @@ def count_missing(snapshot: Snapshot, model: Model) -> int:
     if here is None:
         return len(others)
     there = [snapshot.row(other) for other in others]
+    wanted = snapshot.wanted_rungs
     return sum(
         snapshot.cells.n[here, row] < 0
+        and min(wanted[here], wanted[row]) > 0
         and frozenset({int(snapshot.cells.networks[here]), int(snapshot.cells.networks[row])}) not in snapshot.refused
         for row in there
         if row is not None
@@ -84,27 +90,33 @@ def read_progress(snapshot: Snapshot | None, model: Model) -> Progress:
 
 
 def _measured_progress(snapshot: Snapshot, model: Model, here: int) -> Progress:
-    cells, rungs, solo = snapshot.cells, len(snapshot.comparison.rung_sizes), snapshot.solo(model)
+    cells, solo = snapshot.cells, snapshot.solo(model)
+    rungs = int(snapshot.wanted_rungs[here])
     others = np.array(
         [row for other in snapshot.members if other.id != model.id and (row := snapshot.row(other)) is not None],
         dtype=np.int64,
     )
-    networks = np.setdiff1d(others, here)
+    pair_rungs = np.minimum(snapshot.wanted_rungs, rungs).astype(int)
     directed = (cells.fooled[here] >= 0).astype(int) + (cells.fooled[:, here] >= 0)
-    done = directed[networks] * cells.rungs[here, networks]
-    refused, refused_at_0 = _count_refused(snapshot, int(cells.networks[here]), rungs)
-    attacked = solo.attack.rungs if solo.attack else 0
-    wanted = 2 * rungs * len(networks)
+    # a pair that gets no more results counts where it is measured
+    others = others[(pair_rungs[others] > 0) | (directed[others] > 1)]
+    networks = np.setdiff1d(others, here)
+    done = directed[networks] * np.minimum(cells.rungs[here, networks], pair_rungs[networks])
+    refused, refused_at_0 = _count_refused(snapshot, int(cells.networks[here]), pair_rungs)
+    attacked = min(solo.attack.rungs, rungs) if solo.attack else 0
+    wanted = 2 * int(pair_rungs[networks].sum())
     measured = int(done.sum())
     # an attack costs 2 forward passes a gradient, a cell one
     attack_cost = 2 * snapshot.comparison.gradients
-    fraction = (attack_cost * attacked + measured + refused) / (attack_cost * rungs + wanted)
+    work = attack_cost * rungs + wanted
+    fraction = (attack_cost * attacked + measured + refused) / work if work else 1.0
     complete = attacked == rungs and measured + refused >= wanted
-    prefix = attacked > 0 and int(directed[networks].sum()) + refused_at_0 >= 2 * len(networks)
+    waiting = networks[pair_rungs[networks] > 0]
+    prefix = complete or (attacked > 0 and int(directed[waiting].sum()) + refused_at_0 >= 2 * len(waiting))
     failure = snapshot.failures.get(int(cells.networks[here]))
     failed = failure is not None and not complete
     return Progress(
-        stage=Stage.FAILED if failed else _stage(solo.evaluated_rungs, attacked, complete=complete),
+        stage=_stage(model, solo.evaluated_rungs, attacked, failed=failed, complete=complete),
         reason=_reason(snapshot, int(cells.networks[here]), failure if failed else None),
         pairs_measured=int((directed[others] > 1).sum()),
         pairs=len(others),
@@ -116,7 +128,11 @@ def _measured_progress(snapshot: Snapshot, model: Model, here: int) -> Progress:
     )
 
 
-def _stage(evaluated: int, attacked: int, *, complete: bool) -> Stage:
+def _stage(model: Model, evaluated: int, attacked: int, *, failed: bool, complete: bool) -> Stage:
+    if failed:
+        return Stage.FAILED
+    if model.state is ModelState.ARCHIVED:
+        return Stage.ARCHIVED
     if complete:
         return Stage.MEASURED
     if not evaluated:
@@ -131,25 +147,32 @@ def _reason(snapshot: Snapshot, network: int, failure: str | None) -> str | None
     return " ".join(each for each in (failure, refused) if each) or None
 
 
-def _count_refused(snapshot: Snapshot, network: int, rungs: int) -> tuple[int, int]:
+def _count_refused(snapshot: Snapshot, network: int, pair_rungs: NDArray[np.int64]) -> tuple[int, int]:
     """The network's cells that its pairs will never show, on all rungs and on rung 0.
 
-    Rung 1 waits for rung 0, and a pair shows only the rungs that both of its directions have.
+    Rung 1 waits for rung 0, and a pair shows only the rungs that both of its directions have. pair_rungs: how many
+    each of its pairs gets.
     """
-    by_pair: defaultdict[frozenset[int], list[int]] = defaultdict(list)
+    by_other: defaultdict[int, list[int]] = defaultdict(list)
     for each in snapshot.refusals:
         if network in {each.source_id, each.target_id}:
-            by_pair[frozenset({each.source_id, each.target_id})].append(each.rung)
-    cells = sum(
-        sum(rungs - rung for rung in refused) if 0 in refused else 2 * (rungs - 1) for refused in by_pair.values()
-    )
-    return cells, sum(refused.count(0) for refused in by_pair.values())
+            other = each.target_id if each.source_id == network else each.source_id
+            rungs = int(pair_rungs[snapshot.position[other]])
+            by_other[other] += [rungs - each.rung] if each.rung < rungs else []
+    at_0 = 0
+    cells = 0
+    for other, left in by_other.items():
+        rungs = int(pair_rungs[snapshot.position[other]])
+        at_0 += left.count(rungs)
+        cells += sum(left) if rungs in left else 2 * (rungs - 1) if left else 0
+    return cells, at_0
 
 
 def count_progress(connection: Connection, zoo: Zoo, comparison: Comparison) -> ComparisonProgress:
     """As `read_comparison_progress`, by one query instead of a snapshot."""
-    of_task = (each for each in zoo.models if each.task_id == comparison.task_id and each.measured and each.network)
+    of_task = [each for each in zoo.models if each.task_id == comparison.task_id and each.measured and each.rungs]
     networks = sorted({model.network.id for model in of_task if model.network})
+    deep = {model.network.id for model in of_task if model.network and model.rungs > 1}
     directions = sum(case((each.is_not(None), 1), else_=0) for each in (PairRow.fooled_ab, PairRow.fooled_ba))
     m, rungs = len(networks), len(comparison.rung_sizes)
     cells, pairs = connection.execute(
@@ -157,21 +180,29 @@ def count_progress(connection: Connection, zoo: Zoo, comparison: Comparison) -> 
             PairRow.comparison_id == comparison.id, PairRow.a_id.in_(networks), PairRow.b_id.in_(networks)
         )
     ).one()
+    wanted = m * (m - 1) + (rungs - 1) * len(deep) * (len(deep) - 1)
     return ComparisonProgress(
-        networks=m, cells=rungs * m * (m - 1), cells_measured=cells, pairs=m * (m - 1) // 2, pairs_measured=pairs
+        networks=m, cells=wanted, cells_measured=min(cells, wanted), pairs=m * (m - 1) // 2, pairs_measured=pairs
     )
 
 
 def read_comparison_progress(snapshot: Snapshot) -> ComparisonProgress:
     """How much of the comparison is recorded."""
     cells = snapshot.cells
-    m, rungs = len(cells.networks), len(snapshot.comparison.rung_sizes)
-    off_diagonal = ~np.eye(m, dtype=np.bool_)
-    directed = (cells.fooled >= 0) & off_diagonal
+    rungs = pair_rungs(snapshot)
+    directed = (cells.fooled >= 0) & (rungs > 0)
     return ComparisonProgress(
-        networks=m,
-        cells=rungs * m * (m - 1),
-        cells_measured=int((directed * cells.rungs).sum()),
-        pairs=m * (m - 1) // 2,
+        networks=int((snapshot.wanted_rungs > 0).sum()),
+        cells=int(rungs.sum()),
+        cells_measured=int((directed * np.minimum(cells.rungs, rungs)).sum()),
+        pairs=int((rungs > 0).sum()) // 2,
         pairs_measured=int((directed & directed.T).sum()) // 2,
     )
+
+
+def pair_rungs(snapshot: Snapshot) -> NDArray[np.int64]:
+    """How many rungs (m, m) each directed cell gets: the lesser of its two networks'; none on the diagonal."""
+    wanted = snapshot.wanted_rungs.astype(np.int64)
+    rungs: NDArray[np.int64] = np.minimum.outer(wanted, wanted)
+    np.fill_diagonal(rungs, 0)
+    return rungs

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from registry.reads.cells import Cells, read_cells
@@ -49,6 +51,16 @@ class Snapshot:
     def position(self) -> Mapping[int, int]:
         """Where each network is in `cells`."""
         return {network: index for index, network in enumerate(self.cells.networks.tolist())}
+
+    @cached_property
+    def wanted_rungs(self) -> NDArray[np.int8]:
+        """How many rungs (m,) each network of `cells` is measured on; a pair gets as many as the lesser of its two."""
+        wanted = np.zeros(len(self.cells.networks), dtype=np.int8)
+        for model in self.members:
+            row = self.row(model)
+            if row is not None:
+                wanted[row] = max(wanted[row], min(model.rungs, len(self.comparison.rung_sizes)))
+        return wanted
 
     @cached_property
     def refused(self) -> Mapping[frozenset[int], str]:
