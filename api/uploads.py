@@ -20,6 +20,7 @@ from api.services import Services
 from registry.artifacts import ArtifactStore
 from registry.errors import InvalidError, TooLargeError, UnavailableError, UnsupportedError
 from sat_engine.errors import CheckpointError
+from sat_engine.io.formats import CheckpointFormat, format_of
 from sat_engine.io.tensors import read_header
 
 _log = logging.getLogger(__name__)
@@ -29,11 +30,18 @@ MAX_METADATA_BYTES = 4 * 2**20
 # boundaries, part headers and metadata beside the file
 OVERHEAD_BYTES = MAX_METADATA_BYTES + 64 * 2**10
 WRITE_BYTES = 2**20
-_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-CONVERT = (
-    "this looks like a PyTorch .pth file (a pickle), which can run code when it is loaded. Convert it: "
-    "`safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')`, and send that."
-)
+# what the file is instead of safetensors, and what to do
+_NOT_TENSORS = {
+    CheckpointFormat.PYTORCH: "this is a PyTorch .pth file, which is taken for models alone: save it as safetensors.",
+    CheckpointFormat.PICKLE: (
+        "this is a pickle, which can run code when it is loaded, and not one of torch.save: save the weights with "
+        "torch.save(model.state_dict(), path), or as safetensors, and send that."
+    ),
+    CheckpointFormat.ARCHIVE: (
+        "this is a zip archive (as .npz files are), and not one of torch.save: save the tensors as safetensors, and "
+        "send that; `sat images import` converts .npz image sets."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +88,18 @@ def parse_metadata(kind: type[Declared], text: bytes) -> Declared:
         raise invalid(f"`{METADATA}`", errors) from error
 
 
+def check_checkpoint(path: Path) -> None:
+    """InvalidError with the reason, unless the file is whole safetensors or of torch.save, which `prepare` converts."""
+    if format_of(path) is not CheckpointFormat.PYTORCH:
+        check_tensors(path)
+
+
 def check_tensors(path: Path) -> None:
     """InvalidError with the reason, unless the file is a whole safetensors file that holds tensors."""
     try:
         tensors = read_header(path)
     except CheckpointError as error:
-        with path.open("rb") as file:
-            start = file.read(4)
-        raise InvalidError(CONVERT if start.startswith(_PICKLES) else f"{error}.") from error
+        raise InvalidError(_NOT_TENSORS.get(format_of(path), f"{error}.")) from error
     if not tensors:
         raise InvalidError("the safetensors file holds no tensor: save the model's state_dict() into it.")
 
@@ -96,7 +108,7 @@ def _boundary(request: Request, name: str) -> bytes:
     content_type, options = parse_options_header(request.headers.get("content-type", ""))
     if content_type != b"multipart/form-data":
         raise UnsupportedError(
-            f"send a multipart form with the fields `{METADATA}` (JSON) and `{name}` (a .safetensors file), not "
+            f"send a multipart form with the fields `{METADATA}` (JSON) and `{name}` (a file), not "
             f"{content_type.decode(errors='replace') or 'an untyped body'}: curl does it with -F."
         )
     if not options.get(b"boundary"):
@@ -173,7 +185,7 @@ class _Form:
         if METADATA not in self.seen:
             raise InvalidError(f"the form field `{METADATA}` is missing: send it as JSON text.")
         if self.name not in self.seen or self._size == 0:
-            raise InvalidError(f"send the {self.name} in the form field `{self.name}`: a .safetensors file.")
+            raise InvalidError(f"send the {self.name} in the form field `{self.name}`: a file that is not empty.")
         return bytes(self.metadata)
 
     def _begin(self) -> None:

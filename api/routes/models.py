@@ -16,7 +16,7 @@ from api.routes.similar import Reference
 from api.schemas.base import Problem
 from api.schemas.models import ModelDetail, ModelPage, ModelSummary, SortKey
 from api.services import Services, ServicesOf
-from api.uploads import check_tensors, parse_metadata, receive_upload
+from api.uploads import check_checkpoint, parse_metadata, receive_upload
 from registry.access import Actor
 from registry.declarations import ModelDeclaration
 from registry.errors import NotFoundError, NotReadyError, UnsupportedError
@@ -25,6 +25,7 @@ from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, describ
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Model
 from registry.tables import ModelState
+from sat_engine.io.formats import CheckpointFormat, format_of
 
 router = APIRouter(prefix="/models", tags=["models"])
 FORM: dict[str, Any] = {
@@ -41,7 +42,11 @@ FORM: dict[str, Any] = {
                             "contentMediaType": "application/json",
                             "contentSchema": {"$ref": "#/components/schemas/ModelDeclaration"},
                         },
-                        "checkpoint": {"type": "string", "format": "binary", "description": "A .safetensors file."},
+                        "checkpoint": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "A .safetensors or .pth file.",
+                        },
                     },
                 }
             },
@@ -82,8 +87,8 @@ async def create_model(request: Request, services: ServicesOf, actor: ActorOf) -
             name = await run_in_threadpool(_register_upload, services, actor, upload.metadata, upload.file)
     else:
         raise UnsupportedError(
-            "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (a .safetensors file), or JSON "
-            f"with a `pretrained` tag; not {content_type or 'an untyped body'}."
+            "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (.safetensors or .pth), or "
+            f"JSON with a `pretrained` tag; not {content_type or 'an untyped body'}."
         )
     return await run_in_threadpool(_accepted, services, name)
 
@@ -148,8 +153,11 @@ def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> 
     entity_tag = f'"{found.network.digest if found.network else sha256.hex()}"'
     if matches(request, entity_tag):
         return Response(status_code=304, headers={"ETag": entity_tag})
+    path = services.store.open_local(sha256)
+    if found.network is None and format_of(path) is CheckpointFormat.PYTORCH:
+        raise NotReadyError(f"the weights of {found.name} are not converted yet: GET /models/{found.name} tells when.")
     return FileResponse(
-        services.store.open_local(sha256),
+        path,
         media_type="application/octet-stream",
         filename=f"{found.name}.safetensors",
         headers={"ETag": entity_tag},
@@ -179,7 +187,7 @@ def _register_pretrained(services: Services, actor: Actor, text: bytes) -> str:
 
 def _register_upload(services: Services, actor: Actor, metadata: bytes, file: Path) -> str:
     declaration = parse_metadata(ModelDeclaration, metadata)
-    check_tensors(file)
+    check_checkpoint(file)
     with services.sessions() as session:  # never committed: a refused upload leaves nothing in the store
         check_declaration(session, declaration)
     artifact = services.store.put_file(file, "checkpoint", services.sessions)

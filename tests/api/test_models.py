@@ -1,6 +1,9 @@
 """/models: registering, looking, fetching, deleting."""
 
 import json
+import zipfile
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -288,3 +291,17 @@ def test_an_upload_leaves_only_the_artifact(api: Api, world: World, tmp_path: Pa
         (sha256,) = session.scalars(select(ArtifactRow.sha256).where(ArtifactRow.kind == "checkpoint"))
     files = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
     assert [path.name for path in files] == [sha256.hex()]
+
+
+def test_a_pth_file_is_kept_as_it_came_and_not_given_back_before_it_is_converted(api: Api, world: World) -> None:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model/data.pkl", b"")
+    answer = register(api, file.getvalue())
+    assert answer.status_code == 202, answer.text
+    weights = api.get(f"{answer.headers['Location']}/checkpoint")
+    assert weights.status_code == 409
+    assert "not converted yet" in weights.json()["detail"]
+    with world.sessions() as session:
+        (artifact,) = session.scalars(select(ArtifactRow).where(ArtifactRow.kind == "checkpoint"))
+        assert artifact.sha256 == sha256(file.getvalue()).digest()

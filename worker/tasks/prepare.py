@@ -1,5 +1,6 @@
 """prepare: a declaration and its weights become a network, or the model fails with the reason."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ from registry.jobs import finish
 from registry.networks import PreparedNetwork, record_prepared
 from registry.tables import ModelRow, Source, TaskRow
 from sat_engine.components import read_anatomy
+from sat_engine.io.formats import CheckpointFormat, format_of
 from sat_engine.io.pretrained import fetch
 from sat_engine.io.weights import read_weights, write_weights
 from sat_engine.networks import build, fit_tensors, network_digest, weights_digest
 from sat_engine.spec import NetworkSpec
 from worker.context import Context
+from worker.conversion.converter import convert
 from worker.lease import Lease
 
 
@@ -36,7 +39,7 @@ def run(context: Context, lease: Lease) -> None:
     with context.sessions.begin() as session:
         model = session.get_one(ModelRow, lease.claim.model_id)
         task = session.get_one(TaskRow, model.task_id)
-    declared = _fetch(model) if model.source is Source.PRETRAINED else _read(context, model)
+    declared = _fetch(model) if model.source is Source.PRETRAINED else _read(context, lease, model)
     lease.check(0.3)
     prepared = _prepare(context, declared, task, _outputs_named(model, task))
     lease.check(0.9)
@@ -45,15 +48,24 @@ def run(context: Context, lease: Lease) -> None:
         finish(session, lease.claim)
 
 
-def _read(context: Context, model: ModelRow) -> _Declared:
+def _read(context: Context, lease: Lease, model: ModelRow) -> _Declared:
     assert model.checkpoint is not None
+    path = context.store.open_local(model.checkpoint)
+    foreign = format_of(path) is CheckpointFormat.PYTORCH
     declaration = model.declaration
     fed = declaration["input"]
     return _Declared(
         spec=_spec(declaration, fed["size"], fed["channels"], fed["mean"], fed["std"]),
-        tensors=read_weights(context.store.open_local(model.checkpoint)),
+        tensors=_converted(context, lease, path) if foreign else read_weights(path),
         weights=declaration["weights"],
     )
+
+
+def _converted(context: Context, lease: Lease, path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a .pth file. The folder is private, and on the disk that holds the store."""
+    with tempfile.TemporaryDirectory(prefix="conversion-", dir=context.store.spool) as folder:
+        # what was read stays mapped after the file is gone
+        return read_weights(convert(path, Path(folder), lease.check))
 
 
 def _fetch(model: ModelRow) -> _Declared:
