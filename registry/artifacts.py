@@ -191,17 +191,19 @@ class ArtifactStore:
             self._copies.discard(sha256)
         self.open_local(sha256)
 
+    def unfinished(self, older_than_seconds: float) -> list[Path]:
+        """What killed processes left in the spool, or beside the objects of a folder, so long ago."""
+        # obstore writes to <name>#<number> and renames
+        left = (*self.spool.iterdir(), *(self._folder.glob("??/*#*") if self._folder else ()))
+        return [path for path in left if _is_older(path, older_than_seconds)]
+
     def sweep_spool(self, older_than_seconds: float) -> int:
-        """Remove what killed processes left unfinished so long ago; how many files or folders that were."""
-        removed = 0
-        # obstore writes to <name>#<number> and renames; a killed process leaves that, too
-        unfinished = self._folder.glob("??/*#*") if self._folder else ()
-        for leftover in (*self.spool.iterdir(), *unfinished):
+        """Remove what is unfinished since then; how many files and folders that were."""
+        unfinished = self.unfinished(older_than_seconds)
+        for path in unfinished:
             with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > older_than_seconds:
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-                    removed += 1
-        return removed
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return len(unfinished)
 
     def _reserve(self, artifact: Artifact, kind: str, sessions: Sessions) -> bool:
         try:
@@ -282,6 +284,13 @@ def write_artifact(store: ArtifactStore, sessions: Sessions, kind: str, write: C
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_older(path: Path, age_seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime > age_seconds
+    except OSError:  # its own process has just removed it
+        return False
 
 
 def _key(sha256: bytes) -> str:
