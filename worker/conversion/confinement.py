@@ -142,7 +142,7 @@ def _keep_few_calls() -> None:
         (_RETURN, 0, 0, _RETURN_EPERM),
         (_RETURN, 0, 0, _RETURN_ALLOW),
     ]
-    filters = (_Filter * len(steps))(*steps)
+    filters = (_Filter * len(steps))(*(_Filter(*step) for step in steps))
     program = _Program(len(steps), filters)
     set_mode_filter, all_threads = 1, 1
     _checked(_libc().syscall(machine.seccomp, set_mode_filter, all_threads, ctypes.byref(program)))

@@ -180,7 +180,7 @@ def _write(tensors: Mapping[str, "Tensor"], target: IO[bytes], output_bytes: int
 def _bytes(tensor: "Tensor") -> memoryview:
     import torch
 
-    return memoryview(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _explain(error: Exception) -> str:
