@@ -33,10 +33,10 @@ demo: setup ## Train a small zoo on handwritten digits, measure it, and show wha
 serve: setup ## Run the registry on this machine until Ctrl-C: database, queue, api and workers
 	@$(IN_HOME); exec $(BIN)/sat serve $(ARGS)
 
-# one thread each: torch processes that share cores slow each other down
+# one thread each: torch processes that share cores slow each other down; two at a time, each with servers of its own
 test: setup ## Run all tests, with a real PostgreSQL, a real Valkey and real workers
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
-	$(BIN)/pytest -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" $(ARGS)
 
 check: setup ## Check style, types, imports and migrations
 	$(BIN)/ruff check .
