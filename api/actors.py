@@ -1,5 +1,6 @@
 """Who sent a request, as the access layer found out, for the routes that pass it on to use cases."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -7,18 +8,18 @@ from starlette.types import Scope
 
 from registry.access import Actor
 
-_ENTRY = "sat.actor"
+REQUEST_ID = "sat.request_id"  # entered by the outermost layer
+_ACTOR = "sat.actor"
 
 
 def set_actor(scope: Scope, actor: Actor) -> None:
     """Note who sent the request."""
-    scope[_ENTRY] = actor
+    scope[_ACTOR] = actor
 
 
 def actor_of(scope: Scope) -> Actor:
     """Who sent the request; a KeyError (and so a 500) for one that went past the access layer."""
-    actor: Actor = scope[_ENTRY]
-    return actor
+    return replace(scope[_ACTOR], request_id=scope.get(REQUEST_ID))
 
 
 async def get_actor(request: Request) -> Actor:

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from api import openapi, problems
+from api import documentation, openapi, problems
 from api.access import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.hot import HotAnswers
@@ -18,10 +18,12 @@ from api.routes import (
     comparisons,
     health,
     image_sets,
+    keys,
     models,
     pairs,
     protocols,
     recommend,
+    session,
     similar,
     work,
 )
@@ -49,12 +51,13 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_tags=openapi.TAGS,
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         # outermost first; who may ask is decided right after the host, outside everything that answers
         middleware=[
             Middleware(RequestLog),
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
-            Middleware(Access),
+            Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit),
             Middleware(HotAnswers),
         ],
@@ -70,11 +73,14 @@ def create_app(settings: Settings) -> FastAPI:
         protocols,
         comparisons,
         work,
+        keys,
+        session,
         health,
     ):
         app.include_router(noun.router)
     problems.install(app)
     openapi.install(app)
+    documentation.install(app)
     return app
 
 

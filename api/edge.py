@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.actors import REQUEST_ID as REQUEST_ID_ENTRY
 from api.problems import problem
 
 REQUEST_ID = "X-Request-Id"
@@ -37,6 +38,7 @@ class RequestLog:
             return
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
+        scope[REQUEST_ID_ENTRY] = request_id
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from api.schemas.keys import SignIn
 from registry.declarations import ImageSetDeclaration, ModelDeclaration
 
 TAGS = [
@@ -18,6 +19,7 @@ TAGS = [
     {"name": "recommendations", "description": "Which models to combine, and which to learn from."},
     {"name": "measuring", "description": "What models are compared on, and how."},
     {"name": "work", "description": "Jobs and workers."},
+    {"name": "access", "description": "API keys: who may ask, and for what."},
     {"name": "operations", "description": "For whoever runs the server."},
 ]
 DESCRIPTION = (
@@ -41,7 +43,7 @@ def install(app: FastAPI) -> None:
                 title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
             )
             _, forms = models_json_schema(
-                [(ModelDeclaration, "validation"), (ImageSetDeclaration, "validation")],
+                [(ModelDeclaration, "validation"), (ImageSetDeclaration, "validation"), (SignIn, "validation")],
                 ref_template="#/components/schemas/{model}",
             )
             document["components"]["schemas"] |= forms["$defs"]

@@ -11,6 +11,8 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.cache import AnswerCache
+from api.keyring import KeyRing
+from api.limiting import WriteLimit
 from registry.artifacts import ArtifactStore, open_store
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
@@ -32,6 +34,8 @@ class Services:
     store: ArtifactStore
     watch: Watch
     cache: AnswerCache
+    keys: KeyRing
+    writes: WriteLimit
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -46,6 +50,7 @@ class Services:
     def close(self) -> None:
         """End threads and connections."""
         self.watch.stop()
+        self.keys.close()
         self.bell.close()
         self.engine.dispose()
 
@@ -53,15 +58,17 @@ class Services:
 def make_services(settings: Settings) -> Services:
     """Connect to nothing yet: the database and the broker may be down when the process starts."""
     engine = make_engine(settings.database_url, pool_size=10, application="sat-api")
-    watch = Watch(engine)
+    sessions, watch = make_sessions(engine), Watch(engine)
     return Services(
         settings=settings,
         engine=engine,
-        sessions=make_sessions(engine),
+        sessions=sessions,
         bell=Bell(settings.redis_url),
         store=open_store(settings),
         watch=watch,
         cache=AnswerCache(watch.peek),
+        keys=KeyRing(sessions),
+        writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
     )
 
 

@@ -106,6 +106,7 @@ def api_service(programs: Programs, settings: Mapping[str, str], listener: socke
         "SAT_PORT": str(port),
         # a page elsewhere whose name is made to resolve to loopback must not read the registry (DNS rebinding)
         "SAT_ALLOWED_HOSTS": os.environ.get("SAT_ALLOWED_HOSTS") or f"{HOST},localhost",
+        "SAT_KEYS": os.environ.get("SAT_KEYS") or "loopback",
     }
     return Service(
         name="api",
@@ -129,7 +130,7 @@ def worker_services(programs: Programs, settings: Mapping[str, str], compute_wor
     }
     lanes = [(f"worker-{number}", "compute") for number in range(1, compute_workers + 1)]
     return [
-        Service(name=name, command=programs.worker, env={**shared, "SAT_LANES": lane})
+        Service(name=name, command=programs.worker, env={**shared, "SAT_LANES": lane}, may_end=True)
         for name, lane in [*lanes, ("worker-light", "light")]
     ]
 

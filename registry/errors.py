@@ -18,6 +18,13 @@ class RegistryError(Exception):
         self.extras = extras
 
 
+class UnauthorizedError(RegistryError):
+    """Nobody knows who asks."""
+
+    status = 401
+    title = "Unauthorized"
+
+
 class ForbiddenError(RegistryError):
     """Whoever asks may not do this."""
 
@@ -50,6 +57,20 @@ class InvalidError(RegistryError):
 
     status = 422
     title = "Unprocessable"
+
+
+class StaleError(RegistryError):
+    """The change was made from a version of the thing that is no longer the newest."""
+
+    status = 412
+    title = "Precondition failed"
+
+
+class UnconditionalError(RegistryError):
+    """The change does not say which version of the thing it was made from."""
+
+    status = 428
+    title = "Precondition required"
 
 
 class TooLargeError(RegistryError):

@@ -1,19 +1,21 @@
 """Settings, read once at an entry point and passed down. docs/settings.md explains each one."""
 
 import tempfile
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.tables import Lane
 
 GIBIBYTE = 1024**3
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class DatabaseSettings(BaseSettings):
-    """What the migration needs to know."""
+    """What every process needs to know."""
 
     model_config = SettingsConfigDict(env_prefix="SAT_", extra="ignore", frozen=True)
 
@@ -26,6 +28,29 @@ class DatabaseSettings(BaseSettings):
             if url.startswith(scheme):
                 return "postgresql+psycopg://" + url.removeprefix(scheme)
         return url
+
+
+class KeyMode(StrEnum):
+    """Who may ask an api."""
+
+    REQUIRED = "required"  # whoever has a key
+    LOOPBACK = "loopback"  # whoever reaches it, from this machine alone
+
+
+class MigrationSettings(DatabaseSettings):
+    """What the migration needs to know."""
+
+    # compose hands over an empty variable where none is set
+    model_config = SettingsConfigDict(env_prefix="SAT_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    admin_key: SecretStr | None = Field(default=None, description="The first key with the scope `admin`.")
+    admin_key_file: Path | None = Field(default=None, description="A file that holds it.")
+
+    def first_key(self) -> str | None:
+        """The key that the operator chose, if any."""
+        if self.admin_key is not None and self.admin_key.get_secret_value():
+            return self.admin_key.get_secret_value()
+        return self.admin_key_file.read_text(encoding="utf-8").strip() if self.admin_key_file else None
 
 
 class Settings(DatabaseSettings):
@@ -41,8 +66,10 @@ class Settings(DatabaseSettings):
     port: int = 8000
     fd: int | None = Field(default=None, description="An inherited listening socket, instead of host and port.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("*",), description="Host headers that are answered, separated by commas."
+        default=("*",), description="Host headers that are answered, separated by commas; on loopback, its names."
     )
+    keys: KeyMode = Field(default=KeyMode.REQUIRED, description="loopback: none, on 127.0.0.1 only.")
+    writes_per_minute: int = Field(default=600, ge=0, description="Of one key; 0: as many as it likes.")
     lanes: Annotated[tuple[Lane, ...], NoDecode] = Field(
         default=(Lane.COMPUTE, Lane.LIGHT), description="Which jobs a worker takes, separated by commas."
     )
@@ -71,3 +98,10 @@ class Settings(DatabaseSettings):
     @classmethod
     def _split_lanes(cls, lanes: object) -> object:
         return tuple(lane.strip() for lane in lanes.split(",")) if isinstance(lanes, str) else lanes
+
+    @model_validator(mode="after")
+    def _keep_to_loopback(self) -> Self:
+        # any page could otherwise reach an api that asks for no key, under a name of its own (DNS rebinding)
+        if self.keys is KeyMode.LOOPBACK and "allowed_hosts" not in self.model_fields_set:
+            object.__setattr__(self, "allowed_hosts", LOOPBACK_HOSTS)
+        return self

@@ -93,6 +93,8 @@ def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
             "artifacts": str(tmp_path / "artifacts"),
             "cache": tmp_path / "cache",
             "max_upload_bytes": 1_000_000,
+            "keys": "loopback",
+            "allowed_hosts": ("*",),
         }
     )
 

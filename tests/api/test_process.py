@@ -35,6 +35,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "REDIS_URL": settings.redis_url,
         "SAT_ARTIFACTS": settings.artifacts,
         "SAT_CACHE": str(settings.cache),
+        "SAT_KEYS": "loopback",
+        "SAT_ALLOWED_HOSTS": "127.0.0.1,here",
         "SAT_MAX_UPLOAD_BYTES": str(400 * MEBIBYTE),
     }
 
