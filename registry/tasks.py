@@ -9,11 +9,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.locks import AdvisoryLock
 from registry.tables import ComparisonRow, ImageSetRow, TaskRow
 
 SHOWN_CLASSES = 12
-# Held while the task of a model is being chosen (shared) or tasks get their image sets (exclusive).
-_CHOOSING = 0x5A7_0003
 
 
 def task_digest(classes: Sequence[str]) -> bytes:
@@ -60,7 +59,7 @@ def settle_tasks(session: Session, *, alone: bool) -> None:
     Without it a model that is being registered could join a task that an image set is just making obsolete.
     """
     lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
-    session.execute(select(lock(_CHOOSING)))
+    session.execute(select(lock(AdvisoryLock.TASKS)))
 
 
 def class_map(outputs: Sequence[str], task: Sequence[str]) -> list[int] | None:
