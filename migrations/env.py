@@ -3,11 +3,9 @@
 from alembic import context
 from sqlalchemy import create_engine
 
+from registry.locks import AdvisoryLock
 from registry.settings import DatabaseSettings
 from registry.tables import Base
-
-# Two processes that start at once must not migrate at once.
-MIGRATION_LOCK = 0x5A7_0001
 
 
 def run() -> None:
@@ -17,7 +15,8 @@ def run() -> None:
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
         with context.begin_transaction():
-            connection.exec_driver_sql(f"select pg_advisory_xact_lock({MIGRATION_LOCK})")
+            # two processes that start at once must not migrate at once
+            connection.exec_driver_sql(f"select pg_advisory_xact_lock({AdvisoryLock.MIGRATION:d})")
             context.run_migrations()
     engine.dispose()
 

@@ -9,10 +9,8 @@ from sqlalchemy.orm import Session
 
 from registry.database import Sessions
 from registry.errors import StorageFullError
+from registry.locks import AdvisoryLock
 from registry.tables import ArtifactRow, ArtifactState
-
-# Held while the sum is compared with the quota, so that two writers do not both take the last room.
-_COUNTING = 0x5A7_0003
 
 
 def stored_bytes(session: Session) -> int:
@@ -29,7 +27,8 @@ def reserve(sessions: Sessions, sha256: bytes, n_bytes: int, kind: str, quota: i
     """
     with sessions.begin() as session:
         if quota is not None:
-            session.execute(select(func.pg_advisory_xact_lock(_COUNTING)))
+            # two writers must not both take the last room
+            session.execute(select(func.pg_advisory_xact_lock(AdvisoryLock.QUOTA)))
             known = session.get(ArtifactRow, sha256) is not None
             used = stored_bytes(session)
             if not known and used + n_bytes > quota:
