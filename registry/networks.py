@@ -77,7 +77,10 @@ def record_prepared(session: Session, claimed: Claim, prepared: PreparedNetwork)
         )
         .on_conflict_do_nothing(index_elements=[NetworkRow.digest])
     )
-    network_id = session.scalars(select(NetworkRow.id).where(NetworkRow.digest == prepared.digest)).one()
+    network_id = session.scalars(
+        # garbage collection leaves a network alone that is locked here
+        select(NetworkRow.id).where(NetworkRow.digest == prepared.digest).with_for_update(read=True, key_share=True)
+    ).one()
     want_evaluations(session, network_id, model.task_id)
     session.refresh(model, with_for_update=True)
     if model.deleted_at is None:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.comparisons import is_live
-from registry.jobs import Claim, hold, want
+from registry.jobs import Claim, hold, note_progress, want
 from registry.tables import (
     AttackRow,
     EvaluationRow,
@@ -62,6 +62,7 @@ class TransferRecord:
     floor_fooled: np.ndarray | None
     ceiling_fooled: np.ndarray | None
     numeric_path: str
+    images_sha256: bytes | None = None  # of the images that were used; None: whatever the attack has
 
 
 def record_evaluation(session: Session, claimed: Claim, image_set: ImageSetRow, result: EvaluationResult) -> None:
@@ -84,6 +85,7 @@ def record_evaluation(session: Session, claimed: Claim, image_set: ImageSetRow, 
         )
         .on_conflict_do_nothing()
     )
+    note_progress(session, claimed)
     if result.part is Part.ATTACK:
         want_measuring(session, claimed, result.rung)
     assert claimed.comparison_id is not None
@@ -127,7 +129,7 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
             EvaluationRow.part == Part.ATTACK,
             EvaluationRow.rung == record.rung,
             EvaluationRow.network_id != claimed.network_id,
-            is_live(EvaluationRow.network_id),
+            is_live(EvaluationRow.network_id, rung=record.rung),
         )
         .order_by(EvaluationRow.network_id)
     )
@@ -143,10 +145,15 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
 
 
 def record_transfer(session: Session, claimed: Claim, record: TransferRecord) -> None:
-    """Record a directed cell and bring its pair up to date. Recording a cell twice changes nothing."""
+    """Record a directed cell and bring its pair up to date. Recording a cell twice changes nothing.
+
+    A cell whose source was attacked anew meanwhile is not recorded: it is pending again.
+    """
     assert claimed.network_id is not None
     assert claimed.comparison_id is not None
     hold(session, claimed)
+    if not _is_current(session, claimed.comparison_id, record):
+        return
     inserted = session.execute(
         insert(TransferRow)
         .values(
@@ -167,6 +174,7 @@ def record_transfer(session: Session, claimed: Claim, record: TransferRecord) ->
         .returning(TransferRow.rung)
     ).one_or_none()
     if inserted is not None:
+        note_progress(session, claimed)
         _update_pair(session, claimed.comparison_id, record.source_id, claimed.network_id)
 
 
@@ -207,6 +215,20 @@ def retry_measuring(session: Session, network_id: int) -> bool:
     return bool(failed or refused)
 
 
+def _is_current(session: Session, comparison_id: int, record: TransferRecord) -> bool:
+    """Whether the attack still has the images that were used; it keeps them until the end of the transaction."""
+    images = session.scalars(
+        select(AttackRow.images_sha256)
+        .where(
+            AttackRow.comparison_id == comparison_id,
+            AttackRow.network_id == record.source_id,
+            AttackRow.rung == record.rung,
+        )
+        .with_for_update(read=True, key_share=True)
+    ).one_or_none()
+    return images is not None and record.images_sha256 in (None, images)
+
+
 def _update_pair(session: Session, comparison_id: int, one: int, other: int) -> None:
     """Lock the pair's row, then count both directions as they now are.
 
@@ -219,7 +241,7 @@ def _update_pair(session: Session, comparison_id: int, one: int, other: int) -> 
             index_elements=[PairRow.comparison_id, PairRow.a_id, PairRow.b_id], set_={"version": PairRow.version}
         )
     )
-    counts = _count(session, comparison_id, a, b)
+    counts = count_pair(session, comparison_id, a, b)
     version = raise_version(session, comparison_id)
     session.execute(
         update(PairRow)
@@ -228,7 +250,7 @@ def _update_pair(session: Session, comparison_id: int, one: int, other: int) -> 
     )
 
 
-def _count(session: Session, comparison_id: int, a: int, b: int) -> dict[str, int | None]:
+def count_pair(session: Session, comparison_id: int, a: int, b: int) -> dict[str, int | None]:
     """The pair's counts over the leading rungs that both directions have; one-sided over those that one has."""
     cells = {
         (row.source_id, row.rung): row

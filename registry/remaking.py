@@ -1,0 +1,74 @@
+"""An attack whose images cannot be made again bit by bit: it goes, with the cells that were measured from them.
+
+What is asked for anew is recorded under its own claim, so nothing counts twice; and a cell that was being computed
+from the old images is not recorded any more (`registry.results.record_transfer` compares their hash).
+"""
+
+from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from registry.jobs import Claim, hold, want
+from registry.results import count_pair
+from registry.tables import AttackRow, JobKind, PairRow, RefusalRow, TransferRow
+from registry.versions import raise_version
+
+
+def replace_attack(session: Session, claimed: Claim, source_id: int, rung: int, images_sha256: bytes) -> bool:
+    """Forget the attack and its cells, and ask for both anew; False when somebody else has done so."""
+    assert claimed.comparison_id is not None
+    comparison_id = claimed.comparison_id
+    # the attack's job before the claim's, which is a transfers job: the order in which an attack is recorded
+    want(session, JobKind.ATTACK, network_id=source_id, comparison_id=comparison_id, rung=rung)
+    hold(session, claimed)
+    # from now on no cell of it can be recorded, and those that were being recorded are there to be seen
+    attack = session.scalars(
+        select(AttackRow)
+        .where(AttackRow.comparison_id == comparison_id, AttackRow.network_id == source_id, AttackRow.rung == rung)
+        .with_for_update()
+    ).one_or_none()
+    if attack is None or attack.images_sha256 != images_sha256:
+        return False
+    targets = _delete_cells(session, attack)
+    session.delete(attack)
+    session.flush()
+    _recount(session, comparison_id, source_id, targets)
+    return True
+
+
+def _delete_cells(session: Session, attack: AttackRow) -> list[int]:
+    """Delete the attack's cells and refusals; return the targets whose cells went."""
+    of_attack = [
+        and_(
+            table.comparison_id == attack.comparison_id,
+            table.source_id == attack.network_id,
+            table.rung == attack.rung,
+        )
+        for table in (TransferRow, RefusalRow)
+    ]
+    targets = session.scalars(delete(TransferRow).where(of_attack[0]).returning(TransferRow.target_id)).all()
+    session.execute(delete(RefusalRow).where(of_attack[1]))
+    return list(targets)
+
+
+def _recount(session: Session, comparison_id: int, source_id: int, targets: list[int]) -> None:
+    """Bring the pairs up to date: all are locked, then counted, then stamped with one version."""
+    pairs = session.scalars(
+        select(PairRow)
+        .where(
+            PairRow.comparison_id == comparison_id,
+            or_(
+                and_(PairRow.a_id == source_id, PairRow.b_id.in_(targets)),
+                and_(PairRow.b_id == source_id, PairRow.a_id.in_(targets)),
+            ),
+        )
+        .order_by(PairRow.a_id, PairRow.b_id)
+        .with_for_update()
+    ).all()
+    counted = [(pair, count_pair(session, comparison_id, pair.a_id, pair.b_id)) for pair in pairs]
+    version = raise_version(session, comparison_id)
+    for pair, counts in counted:
+        this = and_(PairRow.comparison_id == comparison_id, PairRow.a_id == pair.a_id, PairRow.b_id == pair.b_id)
+        if counts["rungs"]:
+            session.execute(update(PairRow).where(this).values(**counts, version=version))
+        else:
+            session.execute(delete(PairRow).where(this))
