@@ -37,11 +37,14 @@ class Reads:
             return known
         return await run_in_threadpool(self.services.watch.select, *self._selection)
 
-    async def use(self, read: Callable[[Snapshot], T]) -> T:
-        """`read` of the snapshot, in a thread; of a fresh one where the first did not know a name."""
+    async def use(self, read: Callable[[Snapshot], T], *, quick: bool = False) -> T:
+        """`read` of the snapshot, in a thread; of a fresh one where the first did not know a name.
+
+        quick: it takes less time than the way to a thread and back, and asks nobody.
+        """
         snapshot = await self.snapshot()
         try:
-            return await run_in_threadpool(read, snapshot)
+            return read(snapshot) if quick else await run_in_threadpool(read, snapshot)
         except NotFoundError:
             await run_in_threadpool(self.services.watch.refresh)
             fresh = await self.snapshot()
@@ -49,14 +52,14 @@ class Reads:
                 raise
             return await run_in_threadpool(read, fresh)
 
-    async def answer(self, read: Callable[[Snapshot], BaseModel]) -> Response:
+    async def answer(self, read: Callable[[Snapshot], BaseModel], *, quick: bool = False) -> Response:
         """The JSON answer, made once a snapshot and query, with its ETag."""
 
         def build(snapshot: Snapshot) -> tuple[Snapshot, Body]:
             return snapshot, make_body(read(snapshot).model_dump_json().encode())
 
         # one that is kept was answered ahead of the routes (api/hot.py)
-        snapshot, body = await self.use(build)
+        snapshot, body = await self.use(build, quick=quick)
         self.keep(body, snapshot)
         return body.respond(self.request)
 

@@ -35,4 +35,4 @@ async def list_similar(
         found = read_similar(snapshot, model, order=order, k=k, start=start)
         return Similar.of(found, next_url(reads.request, start + k) if found.more else None)
 
-    return await reads.answer(read)
+    return await reads.answer(read, quick=True)

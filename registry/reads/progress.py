@@ -60,19 +60,13 @@ class ComparisonProgress:
 
 def count_missing(snapshot: Snapshot, model: Model) -> int:
     """The other members whose score with this model is still to come."""
-    others = [other for other in snapshot.members if other.id != model.id]
-    here = snapshot.row(model)
+    here, others, wanted = snapshot.row(model), snapshot.ids != model.id, snapshot.wanted_rungs
     if here is None:
-        return len(others)
-    there = [snapshot.row(other) for other in others]
-    wanted = snapshot.wanted_rungs
-    return sum(
-        snapshot.cells.n[here, row] < 0
-        and min(wanted[here], wanted[row]) > 0
-        and frozenset({int(snapshot.cells.networks[here]), int(snapshot.cells.networks[row])}) not in snapshot.refused
-        for row in there
-        if row is not None
-    )
+        return int(others.sum())
+    missing = others & (snapshot.cells.n[here, snapshot.rows] < 0)
+    missing &= np.minimum(wanted[here], wanted[snapshot.rows]) > 0
+    refused = snapshot.refused_with.get(int(snapshot.cells.networks[here]), frozenset())
+    return sum(network not in refused for network in snapshot.cells.networks[snapshot.rows[missing]].tolist())
 
 
 def read_progress(snapshot: Snapshot | None, model: Model) -> Progress:

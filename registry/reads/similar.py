@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from registry.errors import ConflictError
 from registry.reads.progress import count_missing
 from registry.reads.scores import Neighbour, neighbours
@@ -41,21 +44,33 @@ def read_similar(snapshot: Snapshot, reference: str, *, order: Order, k: int, st
     """
     model = snapshot.find(reference)
     require_not_failed(model)
-    others = [other for other in snapshot.members if other.id != model.id]
-    found = neighbours(snapshot, model, others)
-    sign = -1 if order is Order.NEAREST else 1
-    ranked = sorted(
-        (each for each in found if each.sat is not None), key=lambda each: (sign * (each.sat or 0.0), each.model)
-    )
+    scored, not_comparable = _rank(snapshot, model, order)
+    shown = [snapshot.members[index] for index in scored[start : start + k].tolist()]
     return Similar(
         model=model.name,
         comparison=snapshot.comparison.name,
         version=snapshot.comparison.version,
         missing=count_missing(snapshot, model),
-        not_comparable=tuple(each.model for each in found if each.sat is None),
-        items=tuple(ranked[start : start + k]),
-        more=len(ranked) > start + k,
+        not_comparable=tuple(snapshot.members[index].name for index in not_comparable.tolist()),
+        items=tuple(neighbours(snapshot, model, shown)),
+        more=len(scored) > start + k,
     )
+
+
+def _rank(snapshot: Snapshot, model: Model, order: Order) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places in the members of those that have a score with the model, best first, and of those that have none.
+
+    Only a page of them becomes objects: those of 1,300 models take some 10 ms.
+    """
+    here = snapshot.row(model)
+    if here is None:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    sat = snapshot.cells.sat[here, snapshot.rows]
+    known = (snapshot.cells.n[here, snapshot.rows] >= 0) & (snapshot.ids != model.id)
+    scored = np.flatnonzero(known & ~np.isnan(sat))
+    sign = -1 if order is Order.NEAREST else 1
+    # members come by name, and a stable sort keeps equals so
+    return scored[np.argsort(sign * sat[scored], kind="stable")], np.flatnonzero(known & np.isnan(sat))
 
 
 def require_not_failed(model: Model) -> None:

@@ -1,6 +1,7 @@
 """One comparison as it was at one version, in memory: what hot reads answer from without a query."""
 
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -61,6 +62,25 @@ class Snapshot:
             if row is not None:
                 wanted[row] = max(wanted[row], min(model.rungs, len(self.comparison.rung_sizes)))
         return wanted
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Where each member's network is in `cells`, (members,)."""
+        return np.array([self.position[each.network.id] for each in self.members if each.network], dtype=np.int64)
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids of the members, (members,)."""
+        return np.array([each.id for each in self.members], dtype=np.int64)
+
+    @cached_property
+    def refused_with(self) -> Mapping[int, frozenset[int]]:
+        """The networks with which a network has a pair that cannot be measured."""
+        partners: defaultdict[int, set[int]] = defaultdict(set)
+        for each in self.refusals:
+            partners[each.source_id].add(each.target_id)
+            partners[each.target_id].add(each.source_id)
+        return {network: frozenset(others) for network, others in partners.items()}
 
     @cached_property
     def refused(self) -> Mapping[frozenset[int], str]:

@@ -18,8 +18,9 @@ from registry.tables import ComparisonState
 from registry.versions import CHANNEL
 
 POLL_SECONDS = 1.0
-# Workers announce each recorded cell; more than some ten refreshes a second would serve nobody.
-QUIET_SECONDS = 0.1
+# Workers announce each recorded cell; more than some ten refreshes a second would serve nobody. Readers need the
+# processor too: a refresh that takes long is followed by as long a rest, times QUIET_SHARE, up to half a second.
+QUIET_SECONDS, LONGEST_QUIET_SECONDS, QUIET_SHARE = 0.1, 0.5, 4
 # A comparison that nobody asks for any longer costs memory, and a reading with each of its versions.
 FORGET_SECONDS = 600.0
 _log = logging.getLogger(__name__)
@@ -157,8 +158,10 @@ class Watch:
             driver = connection.connection.driver_connection
             assert isinstance(driver, PsycopgConnection)
             while not self._ended.is_set():
+                started = time.monotonic()
                 self.refresh()
-                self._ended.wait(QUIET_SECONDS)
+                took = time.monotonic() - started
+                self._ended.wait(min(max(QUIET_SECONDS, QUIET_SHARE * took), LONGEST_QUIET_SECONDS))
                 self._wait_for_bell(driver)
 
     def _wait_for_bell(self, driver: "PsycopgConnection[object]") -> None:
