@@ -4,8 +4,9 @@ import threading
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 
+from registry.faults import take_over
 from registry.jobs import LostLeaseError, fence_off, finish, want
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import AttackRecord, TransferRecord, record_attack, record_refusal, record_transfer
@@ -215,3 +216,41 @@ def test_an_attack_that_comes_while_its_target_works_is_not_missed(small):
         assert job.state is JobState.QUEUED
         assert pending_cells(session, b, small.comparison_id, small.image_set(session)) == [Cell(late, 0)]
         assert session.scalars(select(func.count()).select_from(AttackRow)).one() == 2
+
+
+def test_recorded_progress_counts_attempts_anew(small):
+    """A long job may be interrupted often; only one that fails again and again at the same place is given up."""
+    a, b = small.add_network("a"), small.add_network("b")
+    attack(small, a)
+    attack(small, a, rung=1)
+    claim_transfers(small, b)
+    for rung in (0, 1):
+        with small.sessions.begin() as session:
+            session.execute(
+                update(JobRow)
+                .where(JobRow.network_id == b)
+                .values(lease_until=text("now() - interval '1 s'"), attempt=2)
+            )
+            take_over(session, 0)
+            session.execute(update(JobRow).values(not_before=None))
+        claimed = small.claim_of(JobKind.TRANSFERS, b)
+        assert claimed.attempt == 3
+        record(small, claimed, transfer_record(a, 1, rung=rung))
+        with small.sessions() as session:
+            assert session.get_one(JobRow, claimed.job_id).attempt == 1
+
+
+def test_the_second_rung_begins_with_the_nearest(small):
+    target, *sources = (small.add_network(name) for name in "abcde")
+    for source in sources:
+        attack(small, source)
+        attack(small, source, rung=1)
+    attack(small, target)
+    far, near, nearest_both_ways, without_common = sources
+    claimed = claim_transfers(small, target)
+    counts = ((far, 2, 16), (near, 9, 16), (nearest_both_ways, 8, 16), (without_common, 0, 0))
+    record(small, claimed, *(transfer_record(source, fooled, common=common) for source, fooled, common in counts))
+    record(small, claim_transfers(small, nearest_both_ways), transfer_record(target, 16))
+    with small.sessions() as session:
+        cells = pending_cells(session, target, small.comparison_id, small.image_set(session))
+    assert cells == [Cell(source, 1) for source in (nearest_both_ways, near, far, without_common)]
