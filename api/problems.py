@@ -13,7 +13,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingE
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
-from registry.errors import InvalidError, NotReadyError, RegistryError, TooLargeError, UnavailableError
+from registry.errors import InvalidError, NotReadyError, RegistryError, RunningError, TooLargeError, UnavailableError
 from registry.reads.outage import explain
 from sat_engine.errors import EngineError
 
@@ -83,7 +83,7 @@ def install(app: FastAPI) -> None:
 
 def _from_registry(error: RegistryError) -> Response:
     headers = {}
-    if isinstance(error, NotReadyError | UnavailableError):
+    if isinstance(error, NotReadyError | RunningError | UnavailableError):
         headers["Retry-After"] = RETRY_SECONDS
     if isinstance(error, TooLargeError):
         headers["Connection"] = "close"  # the rest of the body is not read

@@ -46,6 +46,10 @@ class ConflictError(RegistryError):
     title = "Conflict"
 
 
+class RunningError(ConflictError):
+    """The same request is being done; its answer will be there in a moment."""
+
+
 class NotReadyError(ConflictError):
     """The answer needs measurements that are still to come."""
 
