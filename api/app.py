@@ -12,8 +12,12 @@ from api import documentation, openapi, problems
 from api.access import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.hot import HotAnswers
+from api.idempotency import Idempotency
 from api.routes import (
     agreement,
+    aliases,
+    audit,
+    changes,
     clusters,
     comparisons,
     health,
@@ -59,11 +63,15 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit),
+            Middleware(Idempotency),
             Middleware(HotAnswers),
         ],
     )
     for noun in (
         models,
+        changes,
+        aliases,
+        audit,
         similar,
         pairs,
         agreement,

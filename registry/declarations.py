@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from registry.tables import ComparisonState
+from registry.tables import ComparisonState, WorkerWish
 from registry.tables.catalogue import NAME_PATTERN
 
 
@@ -19,6 +19,8 @@ def require_no_nul(text: str) -> str:
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(require_no_nul)]
+# A card is some pages; what is longer belongs elsewhere.
+Card = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(require_no_nul)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(require_no_nul)]
 Reference = Annotated[str, StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 # what an integer column holds
@@ -82,6 +84,10 @@ class ModelDeclaration(Declaration):
     description: Text = ""
     tags: Annotated[list[Word], Field(max_length=64)] = []
     license: Word | None = None
+    card: Card = Field(default="", description="The model card, Markdown.")
+    source: Word | None = Field(
+        default=None, description="Instead of a file: `<root>/<path>` below a root of the operator's SAT_SOURCES."
+    )
     expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     supersedes: Reference | None = None
 
@@ -170,3 +176,9 @@ class ComparisonChange(Declaration):
 
     state: ComparisonState | None = None
     default: Literal[True] | None = None
+
+
+class WorkerChange(Declaration):
+    """The body of PATCH /workers/<id>."""
+
+    wish: WorkerWish

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, exists, func, select
@@ -13,7 +13,7 @@ from registry.access import Actor, record_audit, require_owner
 from registry.artifacts import Artifact
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.declarations import InputDeclaration, ModelDeclaration
-from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.errors import ConflictError, InvalidError, NotFoundError, StaleError
 from registry.jobs import fence_off, want
 from registry.naming import find_model, own_name, resolve
 from registry.results import retry_measuring
@@ -38,8 +38,8 @@ def register_model(
     """
     if (checkpoint is None) == (declaration.pretrained is None):
         raise InvalidError(
-            "send either a checkpoint (form field `checkpoint`) or a `pretrained` tag of the catalogue, not "
-            + ("both." if checkpoint else "neither.")
+            "send a checkpoint (form field `checkpoint`), or name a `source` of the operator's, or a `pretrained` tag "
+            f"of the catalogue: one of them, not {'two' if checkpoint else 'none'}."
         )
     resolved = _resolve_input(declaration)
     task, outputs = _task_and_map(session, declaration)
@@ -55,6 +55,7 @@ def register_model(
         expected_accuracy=declaration.expected_accuracy,
         description=declaration.description,
         license=declaration.license,
+        card=declaration.card,
         tags=declaration.tags,
     )
     return _enter(session, model, declaration.name)
@@ -67,8 +68,11 @@ def check_declaration(session: Session, declaration: ModelDeclaration) -> None:
     _superseded(session, declaration)
 
 
-def delete_model(session: Session, reference: str, *, actor: Actor) -> None:
-    """Free the model's names at once, fence off its work and take it out of every answer; its results stay."""
+def delete_model(session: Session, reference: str, *, actor: Actor, revisions: frozenset[int] | None = None) -> None:
+    """Free the model's names at once, fence off its work and take it out of every answer; its results stay.
+
+    revisions: the ones that the caller has seen, as in `require_revision`. A protected alias is a ConflictError.
+    """
     model = resolve(session, reference)
     require_owner(actor, model.owner, f"model {reference!r}")
     # jobs before models: the order in which workers lock too
@@ -82,12 +86,25 @@ def delete_model(session: Session, reference: str, *, actor: Actor) -> None:
     session.refresh(model, with_for_update=True)
     if model.deleted_at is not None:
         raise NotFoundError(f"model {reference!r} was deleted meanwhile.")
+    require_revision(model, revisions)
+    names = session.scalars(select(NameRow).where(NameRow.model_id == model.id).order_by(NameRow.name)).all()
+    _refuse_protected(names)
     model.deleted_name = own_name(session, model.id)
     model.deleted_at = func.now()
-    record_audit(session, actor, "model.delete", model.deleted_name, {"id": model.id})
+    aliases = [row.name for row in names if row.is_alias]
+    record_audit(session, actor, "model.delete", model.deleted_name, {"id": model.id, "aliases": aliases})
     session.execute(delete(NameRow).where(NameRow.model_id == model.id))
     session.flush()
     raise_all_versions(session)
+
+
+def require_revision(model: ModelRow, revisions: frozenset[int] | None) -> None:
+    """StaleError unless the model, which is locked, is at one of these revisions; None stands for any."""
+    if revisions is not None and model.revision not in revisions:
+        raise StaleError(
+            f"the model was changed since you read it: it is at revision {model.revision}. Read it again, and send "
+            "the change with its new ETag in If-Match."
+        )
 
 
 def retry_model(session: Session, reference: str, *, actor: Actor) -> str:
@@ -231,6 +248,15 @@ def _stored(declaration: ModelDeclaration, outputs: list[int]) -> dict[str, Any]
 
 def _superseded(session: Session, declaration: ModelDeclaration) -> int | None:
     return resolve(session, declaration.supersedes).id if declaration.supersedes else None
+
+
+def _refuse_protected(names: Sequence[NameRow]) -> None:
+    protected = [row.name for row in names if row.protected]
+    if protected:
+        raise ConflictError(
+            f"the protected alias {', '.join(protected)} names this model: have an administrator move or delete it "
+            "first (PUT or DELETE /aliases/<alias>)."
+        )
 
 
 def _named_by_another(session: Session, model: ModelRow) -> bool:

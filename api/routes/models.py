@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
+from pydantic import AfterValidator
 
 from api.actors import ActorOf
 from api.cache import make_body, matches
+from api.lookup import accepted, body_of, detail, find, of_task, select
 from api.paging import Cursor, Limit, next_url, page_of
-from api.problems import RETRY_SECONDS
 from api.reads import ImageSetParameter, ProtocolParameter
 from api.routes.similar import Reference
 from api.schemas.base import Problem
@@ -18,12 +19,11 @@ from api.schemas.models import ModelDetail, ModelPage, ModelSummary, SortKey
 from api.services import Services, ServicesOf
 from api.uploads import check_checkpoint, parse_metadata, receive_upload
 from registry.access import Actor
-from registry.declarations import ModelDeclaration
-from registry.errors import NotFoundError, NotReadyError, UnsupportedError
-from registry.models import check_declaration, delete_model, register_model, retry_model
-from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, describe, find_models, summarise
-from registry.reads.snapshot import Snapshot
-from registry.reads.zoo import Model
+from registry.declarations import ModelDeclaration, require_no_nul
+from registry.errors import NotReadyError, UnsupportedError
+from registry.models import check_declaration, register_model, retry_model
+from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, find_models, search, summarise
+from registry.reads.zoo import Model, read_deleted
 from registry.tables import ModelState
 from sat_engine.io.formats import CheckpointFormat, format_of
 
@@ -58,15 +58,32 @@ FORM: dict[str, Any] = {
 
 async def model_filter(
     *,
-    state: Annotated[ModelState | None, Query(description="received, ready, suspect or failed.")] = None,
+    state: Annotated[ModelState | None, Query(description="received, ready, suspect, archived or failed.")] = None,
     tag: Annotated[str | None, Query(description="One of its tags.")] = None,
     family: Annotated[str | None, Query(description="timm's lineage.")] = None,
     base: Annotated[str | None, Query(description="The paper's base architecture.")] = None,
     architecture: Annotated[str | None, Query(description="The catalogue's name.")] = None,
-    q: Annotated[str | None, Query(description="A part of name, alias or architecture.")] = None,
+    owner: Annotated[str | None, Query(description="The team that registered it.")] = None,
+    min_accuracy: Annotated[float | None, Query(ge=0, le=1, description="Evaluated, and at least this.")] = None,
+    max_accuracy: Annotated[float | None, Query(ge=0, le=1, description="Evaluated, and at most this.")] = None,
+    q: Annotated[
+        str | None,
+        Query(max_length=500, description="Words; each must occur in name, aliases, description, tags or card."),
+        AfterValidator(lambda text: text and require_no_nul(text)),
+    ] = None,
 ) -> ModelFilter:
     """What is asked for."""
-    return ModelFilter(state=state, tag=tag, family=family, base=base, architecture=architecture, q=q)
+    return ModelFilter(
+        state=state,
+        tag=tag,
+        family=family,
+        base=base,
+        architecture=architecture,
+        owner=owner,
+        min_accuracy=min_accuracy,
+        max_accuracy=max_accuracy,
+        q=q,
+    )
 
 
 @router.post(
@@ -90,7 +107,7 @@ async def create_model(request: Request, services: ServicesOf, actor: ActorOf) -
             "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (.safetensors or .pth), or "
             f"JSON with a `pretrained` tag; not {content_type or 'an untyped body'}."
         )
-    return await run_in_threadpool(_accepted, services, name)
+    return await run_in_threadpool(accepted, services, name)
 
 
 @router.get("", response_model=ModelPage, summary="All models")
@@ -100,18 +117,24 @@ def list_all_models(
     services: ServicesOf,
     wanted: Annotated[ModelFilter, Depends(model_filter)],
     sort: Annotated[SortKey, Query(description="A minus sign: the largest first.")] = "name",
+    deleted: Annotated[bool, Query(description="Those that can be restored, instead of those that are there.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
     image_set: ImageSetParameter = None,
     protocol: ProtocolParameter = None,
 ) -> Response:
-    """Models with their state, accuracy and progress; deleted ones are not listed."""
-    chosen = _select(services, image_set, protocol)
-    found = find_models(services.watch.view().zoo, wanted, lambda task_id: _of_task(services, chosen, task_id))
+    """Models with their state, accuracy and progress."""
+    chosen = select(services, image_set, protocol)
+    found = find_models(
+        _read_deleted(services) if deleted else services.watch.view().zoo.models,
+        wanted,
+        lambda task_id: of_task(services, chosen, task_id),
+        with_words=_search(services, wanted.q),
+    )
     value = SORT_KEYS[sort.removeprefix("-")]
     page, position = page_of(
         found,
-        lambda each: [value(each), each.model.name],
+        lambda each: [value(each), each.model.name, each.model.id],
         cursor=cursor,
         limit=limit,
         descending=sort.startswith("-"),
@@ -133,8 +156,7 @@ def get_model(
     protocol: ProtocolParameter = None,
 ) -> Response:
     """State and progress, components, accuracies, self-fooling, noise rate, and what to mind."""
-    answer = _detail(services, model, image_set, protocol)
-    return make_body(answer.model_dump_json().encode()).respond(request)
+    return body_of(detail(services, model, image_set, protocol)).respond(request)
 
 
 @router.get(
@@ -145,7 +167,7 @@ def get_model(
 )
 def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> Response:
     """The weights as they are measured; ranges are supported."""
-    found = _find(services, model)
+    found = find(services, model)
     with services.sessions.begin() as session:
         sha256 = checkpoint_of(session, found)
     if sha256 is None:
@@ -164,19 +186,12 @@ def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> 
     )
 
 
-@router.delete("/{model}", status_code=204, summary="Delete a model")
-def remove_model(model: Reference, services: ServicesOf, actor: ActorOf) -> None:
-    """Free its names at once and take it out of every answer; what was measured stays until it is collected."""
-    with services.writing() as session:
-        delete_model(session, model, actor=actor)
-
-
 @router.post("/{model}/retry", status_code=202, response_model=ModelDetail, summary="Try a failed model again")
 def retry_failed_model(model: Reference, services: ServicesOf, actor: ActorOf) -> Response:
     """Prepare it again and measure what is missing, when the cause of the failure is gone."""
     with services.writing() as session:
         name = retry_model(session, model, actor=actor)
-    return _accepted(services, name)
+    return accepted(services, name)
 
 
 def _register_pretrained(services: Services, actor: Actor, text: bytes) -> str:
@@ -195,38 +210,13 @@ def _register_upload(services: Services, actor: Actor, metadata: bytes, file: Pa
         return register_model(session, declaration, checkpoint=artifact, actor=actor)
 
 
-def _accepted(services: Services, name: str) -> Response:
-    answer = _detail(services, name, None, None)
-    headers = {"Location": f"/models/{name}", "Retry-After": RETRY_SECONDS}
-    return Response(answer.model_dump_json(), status_code=202, media_type="application/json", headers=headers)
-
-
-def _select(services: Services, image_set: str | None, protocol: str | None) -> Snapshot | None:
-    """The comparison asked for; None when none is asked for and there is none."""
-    try:
-        return services.watch.select(image_set, protocol)
-    except NotFoundError:
-        if image_set is None and protocol is None:
-            return None
-        raise
-
-
-def _find(services: Services, reference: str) -> Model:
-    try:
-        return services.watch.view().zoo.find(reference)
-    except NotFoundError:
-        return services.watch.refresh().zoo.find(reference)
-
-
-def _detail(services: Services, reference: str, image_set: str | None, protocol: str | None) -> ModelDetail:
-    model = _find(services, reference)
-    snapshot = _of_task(services, _select(services, image_set, protocol), model.task_id)
+def _read_deleted(services: Services) -> tuple[Model, ...]:
     with services.sessions.begin() as session:
-        return ModelDetail.of_detail(describe(session, services.watch.view().zoo, model, snapshot))
+        return read_deleted(session.connection())
 
 
-def _of_task(services: Services, snapshot: Snapshot | None, task_id: int) -> Snapshot | None:
-    """The snapshot, or one of the task where it measures another."""
-    if snapshot is not None and snapshot.comparison.task_id == task_id:
-        return snapshot
-    return services.watch.select_for_task(task_id)
+def _search(services: Services, q: str | None) -> frozenset[int] | None:
+    if q is None or not q.split():
+        return None
+    with services.sessions.begin() as session:
+        return search(session, q)

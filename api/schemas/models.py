@@ -11,6 +11,7 @@ from registry.reads.models import ModelSummary as SummaryRead
 from registry.reads.progress import Stage
 from registry.reads.solo import Share
 from registry.reads.zoo import Model
+from registry.restoring import reference_of
 from registry.tables import ModelState, Part, Source
 
 
@@ -44,7 +45,10 @@ class ModelSummary(Answer):
     gmacs: float | None = Field(description="10^9 multiply-accumulates of one image.")
     accuracy: float | None = Field(description="Top-1, 0 to 1, on the select part (or attack, where there is none).")
     tags: list[str]
+    owner: str = Field(description="The team that may change it; empty where no keys are needed.")
     created_at: datetime
+    deleted_at: datetime | None
+    reference: str = Field(description="What POST /models/<reference>/restore takes, once the model is deleted.")
     progress: Progress
 
     @classmethod
@@ -99,6 +103,8 @@ class ModelLinks(Answer):
     self: str
     similar: str
     checkpoint: str
+    card: str
+    events: str
 
 
 class ModelDetail(ModelSummary):
@@ -119,7 +125,8 @@ class ModelDetail(ModelSummary):
     flags: list[str]
     supersedes: str | None
     expected_accuracy: float | None
-    owner: str
+    last_rung: int = Field(description="0: measured on the prefix only; 1: on all images.")
+    revision: int = Field(description="Raised by every change; the ETag begins with it.")
     numeric_path: str | None
     links: ModelLinks
 
@@ -147,9 +154,16 @@ class ModelDetail(ModelSummary):
                 "flags": read.flags,
                 "supersedes": read.supersedes,
                 "expected_accuracy": model.expected_accuracy,
-                "owner": read.owner,
+                "last_rung": model.last_rung,
+                "revision": read.revision,
                 "numeric_path": read.numeric_path,
-                "links": {"self": path, "similar": f"/similar/{model.name}", "checkpoint": f"{path}/checkpoint"},
+                "links": {
+                    "self": path,
+                    "similar": f"/similar/{model.name}",
+                    "checkpoint": f"{path}/checkpoint",
+                    "card": f"{path}/card",
+                    "events": f"{path}/events",
+                },
             }
         )
 
@@ -189,7 +203,10 @@ def summary_fields(read: SummaryRead) -> dict[str, Any]:
         "gmacs": network.macs / GIGA if network else None,
         "accuracy": read.solo.accuracy.rate if read.solo.accuracy else None,
         "tags": model.tags,
+        "owner": model.owner,
         "created_at": model.created_at,
+        "deleted_at": model.deleted_at,
+        "reference": reference_of(model.id),
         "progress": read.progress,
     }
 

@@ -1,10 +1,10 @@
 """Models one by one: how far they are, what they are, and what to mind about them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.naming import own_name
@@ -12,10 +12,11 @@ from registry.reads.progress import Progress, read_progress
 from registry.reads.snapshot import Snapshot
 from registry.reads.solo import UNMEASURED, Share, Solo
 from registry.reads.zoo import Model, Network, Task, Zoo
-from registry.tables import ModelRow
+from registry.tables import ModelRow, NameRow
 
 LOW_SELF_FOOLING = 0.95
 HIGH_NOISE = 0.10
+MAX_WORDS = 16  # of a search; what comes after is not looked at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +41,8 @@ class ModelDetail:
     task: Task
     description: str
     license: str | None
-    owner: str
     supersedes: str | None
+    revision: int
     numeric_path: str | None
     self_fooling: Share | None
     noise: Share | None
@@ -50,13 +51,19 @@ class ModelDetail:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFilter:
-    """Which models are listed; None lets everything pass. q: a part of the name, an alias, or the architecture."""
+    """Which models are listed; None lets everything pass.
+
+    q: words that must all occur in name, aliases, description, tags, architecture or card, in any case.
+    """
 
     state: str | None = None
     tag: str | None = None
     family: str | None = None
     base: str | None = None
     architecture: str | None = None
+    owner: str | None = None
+    min_accuracy: float | None = None
+    max_accuracy: float | None = None
     q: str | None = None
 
 
@@ -90,11 +97,44 @@ def summarise(model: Model, snapshot: Snapshot | None) -> ModelSummary:
     return ModelSummary(model=model, solo=solo, progress=read_progress(snapshot, model))
 
 
-def find_models(zoo: Zoo, wanted: ModelFilter, snapshot_of: Callable[[int], Snapshot | None]) -> list[Listed]:
-    """The models that pass the filter, by name; snapshot_of gives the comparison to show for a task."""
-    models = [model for model in zoo.models if _passes(model, wanted)]
-    snapshots = {task_id: snapshot_of(task_id) for task_id in {model.task_id for model in models}}
-    return [Listed(model, snapshots[model.task_id]) for model in models]
+def find_models(
+    models: Iterable[Model],
+    wanted: ModelFilter,
+    snapshot_of: Callable[[int], Snapshot | None],
+    *,
+    with_words: frozenset[int] | None,
+) -> list[Listed]:
+    """The models that pass the filter, by name.
+
+    snapshot_of: gives the comparison to show for a task. with_words: what `search` found for q; None without one.
+    """
+    found = [model for model in models if _passes(model, wanted) and (with_words is None or model.id in with_words)]
+    snapshots = {task_id: snapshot_of(task_id) for task_id in {model.task_id for model in found}}
+    listed = (Listed(model, snapshots[model.task_id]) for model in found)
+    return [each for each in listed if _is_between(each.accuracy, wanted.min_accuracy, wanted.max_accuracy)]
+
+
+def search(session: Session, q: str) -> frozenset[int]:
+    """The ids of all models, deleted ones too, in whose text every word of q occurs, in any case."""
+    names = (
+        select(func.string_agg(NameRow.name, " "))
+        .where(NameRow.model_id == ModelRow.id)
+        .correlate(ModelRow)
+        .scalar_subquery()
+    )
+    text = func.lower(
+        func.concat_ws(
+            " ",
+            names,
+            ModelRow.deleted_name,
+            ModelRow.description,
+            func.array_to_string(ModelRow.tags, " "),
+            ModelRow.declaration["architecture"].as_string(),
+            ModelRow.card,
+        )
+    )
+    words = [func.strpos(text, func.lower(word)) > 0 for word in q.split()[:MAX_WORDS]]
+    return frozenset(session.scalars(select(ModelRow.id).where(*words)))
 
 
 def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None) -> ModelDetail:
@@ -109,8 +149,8 @@ def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None
         task=zoo.tasks[model.task_id],
         description=row.description,
         license=row.license,
-        owner=row.owner,
         supersedes=own_name(session, row.supersedes) if row.supersedes else None,
+        revision=row.revision,
         numeric_path=summary.solo.numeric_path,
         self_fooling=self_fooling,
         noise=noise,
@@ -136,12 +176,18 @@ def _flags(self_fooling: Share | None, noise: Share | None) -> list[str]:
 
 def _passes(model: Model, wanted: ModelFilter) -> bool:
     network = model.network
-    text = " ".join((model.name, *model.aliases, model.architecture)).casefold()
     return (
         wanted.state in {None, model.state}
         and (wanted.tag is None or wanted.tag in model.tags)
         and wanted.family in {None, network.family if network else None}
         and wanted.base in {None, network.base if network else None}
         and wanted.architecture in {None, model.architecture}
-        and (wanted.q is None or wanted.q.casefold() in text)
+        and wanted.owner in {None, model.owner}
     )
+
+
+def _is_between(accuracy: float | None, least: float | None, most: float | None) -> bool:
+    """What is not evaluated passes only where nothing is asked for."""
+    if accuracy is None:
+        return least is None and most is None
+    return (least is None or accuracy >= least) and (most is None or accuracy <= most)

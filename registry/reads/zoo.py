@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Row, select, text
 
 from registry.errors import InvalidError, NotFoundError
 from registry.naming import unknown_model
@@ -79,6 +79,8 @@ class Model:
     tags: tuple[str, ...]
     created_at: datetime
     last_rung: int = 1
+    owner: str = ""
+    deleted_at: datetime | None = None
 
     @property
     def measured(self) -> bool:
@@ -255,25 +257,29 @@ def _read_networks(connection: Connection, known: Mapping[int, Network]) -> dict
     live = {network_id for network_id in named if network_id is not None}
     networks = {network_id: known[network_id] for network_id in live & known.keys()}
     for row in connection.execute(select(*NetworkRow.__table__.columns).where(NetworkRow.id.in_(live - known.keys()))):
-        networks[row.id] = Network(
-            id=row.id,
-            digest=row.digest.hex(),
-            task_id=row.task_id,
-            architecture=row.architecture,
-            model_args=row.model_args,
-            input_side=row.input_side,
-            channels=row.channels,
-            mean=tuple(row.mean),
-            std=tuple(row.std),
-            class_map=tuple(row.class_map),
-            components=row.components,
-            base=row.base,
-            family=row.family,
-            parameters=row.parameters,
-            macs=row.macs,
-            weights=row.weights.hex(),
-        )
+        networks[row.id] = _network(row)
     return networks
+
+
+def _network(row: Row[*tuple[Any, ...]]) -> Network:
+    return Network(
+        id=row.id,
+        digest=row.digest.hex(),
+        task_id=row.task_id,
+        architecture=row.architecture,
+        model_args=row.model_args,
+        input_side=row.input_side,
+        channels=row.channels,
+        mean=tuple(row.mean),
+        std=tuple(row.std),
+        class_map=tuple(row.class_map),
+        components=row.components,
+        base=row.base,
+        family=row.family,
+        parameters=row.parameters,
+        macs=row.macs,
+        weights=row.weights.hex(),
+    )
 
 
 def _read_models(connection: Connection, networks: Mapping[int, Network]) -> tuple[Model, ...]:
@@ -287,26 +293,38 @@ def _read_models(connection: Connection, networks: Mapping[int, Network]) -> tup
         else:
             own[model_id] = name
     rows = connection.execute(select(*_MODEL_COLUMNS).where(ModelRow.deleted_at.is_(None)))
-    models = (
-        Model(
-            id=row.id,
-            name=own[row.id],
-            aliases=tuple(aliases[row.id]),
-            task_id=row.task_id,
-            network=None if row.network_id is None else networks[row.network_id],
-            source=row.source,
-            declaration=row.declaration,
-            state=row.state,
-            failure=row.failure,
-            concern=row.concern,
-            expected_accuracy=row.expected_accuracy,
-            tags=tuple(row.tags),
-            created_at=row.created_at,
-            last_rung=row.last_rung,
-        )
-        for row in rows
-    )
+    models = (_model(row, own[row.id], tuple(aliases[row.id]), networks) for row in rows)
     return tuple(sorted(models, key=lambda model: model.name))
+
+
+def read_deleted(connection: Connection) -> tuple[Model, ...]:
+    """The models that can be restored, under the names that they had."""
+    rows = connection.execute(select(*_MODEL_COLUMNS).where(ModelRow.deleted_at.is_not(None))).all()
+    named = {row.network_id for row in rows if row.network_id is not None}
+    found = connection.execute(select(*NetworkRow.__table__.columns).where(NetworkRow.id.in_(named)))
+    networks = {row.id: _network(row) for row in found}
+    return tuple(_model(row, row.deleted_name, (), networks) for row in rows)
+
+
+def _model(row: Row[*tuple[Any, ...]], name: str, aliases: tuple[str, ...], networks: Mapping[int, Network]) -> Model:
+    return Model(
+        id=row.id,
+        name=name,
+        aliases=aliases,
+        task_id=row.task_id,
+        network=None if row.network_id is None else networks[row.network_id],
+        source=row.source,
+        declaration=row.declaration,
+        state=row.state,
+        failure=row.failure,
+        concern=row.concern,
+        expected_accuracy=row.expected_accuracy,
+        tags=tuple(row.tags),
+        created_at=row.created_at,
+        last_rung=row.last_rung,
+        owner=row.owner,
+        deleted_at=row.deleted_at,
+    )
 
 
 _MODEL_COLUMNS = (
@@ -322,4 +340,7 @@ _MODEL_COLUMNS = (
     ModelRow.tags,
     ModelRow.created_at,
     ModelRow.last_rung,
+    ModelRow.owner,
+    ModelRow.deleted_at,
+    ModelRow.deleted_name,
 )

@@ -1,7 +1,9 @@
 """A registry with random results, and real apps on it."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +41,23 @@ def eventually(api: Api, path: str, holds: Callable[[Any], bool]) -> Any:
         assert time.monotonic() < deadline, answer
         time.sleep(0.02)
     return answer
+
+
+@pytest.fixture
+def together() -> Callable[[list[Callable[[], Any]]], list[Any]]:
+    """Calls functions at the same time, each in its own thread, and returns what they returned."""
+
+    def call(functions: list[Callable[[], Any]]) -> list[Any]:
+        ready = threading.Barrier(len(functions))
+
+        def one(function: Callable[[], Any]) -> Any:
+            ready.wait()
+            return function()
+
+        with ThreadPoolExecutor(len(functions)) as pool:
+            return list(pool.map(one, functions))
+
+    return call
 
 
 @pytest.fixture
