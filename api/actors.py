@@ -19,7 +19,8 @@ def set_actor(scope: Scope, actor: Actor) -> None:
 
 def actor_of(scope: Scope) -> Actor:
     """Who sent the request; a KeyError (and so a 500) for one that went past the access layer."""
-    return replace(scope[_ACTOR], request_id=scope.get(REQUEST_ID))
+    actor: Actor = scope[_ACTOR]
+    return replace(actor, request_id=scope.get(REQUEST_ID))
 
 
 async def get_actor(request: Request) -> Actor:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from api.actors import ActorOf
 from api.cache import make_body
+from api.once import OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.keys import Key, KeyDeclaration, KeyPage, NewKey
@@ -24,7 +25,7 @@ KeyName = Annotated[Name, Path(description="Name of the key.", examples=["ci"])]
     summary="Make a key",
     responses={status: {"model": Problem} for status in (409, 422)},
 )
-def make_key(declaration: KeyDeclaration, services: ServicesOf, actor: ActorOf) -> Response:
+def make_key(declaration: KeyDeclaration, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """The key is in this answer and nowhere else: only its sha256 is kept."""
     with services.writing() as session:
         row, secret = create_key(
@@ -35,6 +36,8 @@ def make_key(declaration: KeyDeclaration, services: ServicesOf, actor: ActorOf) 
             expires_at=declaration.expires_at,
             actor=actor,
         )
+        # what is kept to answer the same request again must not hold the key
+        once.done(session, 201, body=NewKey.made(row, None).model_dump_json().encode())
     services.keys.forget()
     answer = NewKey.made(row, secret).model_dump_json()
     return Response(answer, status_code=201, media_type="application/json", headers={"Cache-Control": "no-store"})
