@@ -13,6 +13,7 @@ from api.access import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.hot import HotAnswers
 from api.idempotency import Idempotency
+from api.idempotency import Idempotency
 from api.routes import (
     agreement,
     aliases,
@@ -63,6 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit),
+            Middleware(Idempotency),
             Middleware(Idempotency),
             Middleware(HotAnswers),
         ],

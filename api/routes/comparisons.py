@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator
 
 from api.cache import make_body
+from api.once import OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Comparison, ComparisonPage
@@ -25,12 +26,27 @@ Name = Annotated[str, AfterValidator(require_no_nul)]
     summary="Compare models on an image set by a protocol",
     responses={status: {"model": Problem} for status in (404, 422)},
 )
-def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf) -> Response:
+def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf, once: OnceOf) -> Response:
     """The first comparison becomes the default. Nothing is measured until the state is `measuring`."""
     with services.writing() as session:
         create_comparison(session, declaration)
+        location = f"/comparisons/{declaration.image_set}/{declaration.protocol}"
+        once.done(session, 201, location=location)
     answer = _shown(services, services.watch.comparison(declaration.image_set, declaration.protocol))
-    return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
+    headers = {"Location": location}
+    return Response(answer.model_dump_json(), status_code=201, media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/{image_set}/{protocol}",
+    response_model=Comparison,
+    summary="One comparison",
+    responses={status: {"model": Problem} for status in (404, 422)},
+)
+def get_comparison(image_set: Name, protocol: Name, request: Request, services: ServicesOf) -> Response:
+    """Its state and its progress."""
+    answer = _shown(services, services.watch.comparison(image_set, protocol))
+    return make_body(answer.model_dump_json().encode()).respond(request)
 
 
 @router.patch(

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 from pydantic import AfterValidator
 
 from api.cache import make_body, matches
+from api.once import Once, OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import ImageSet, ImageSetPage
@@ -62,10 +63,10 @@ FORM: dict[str, Any] = {
         **{status: {"model": Problem} for status in (409, 413, 415, 422)},
     },
 )
-async def add_image_set(request: Request, services: ServicesOf) -> Response:
+async def add_image_set(request: Request, services: ServicesOf, once: OnceOf) -> Response:
     """Labelled images of one task, cut into three parts by a fixed permutation. The same again is harmless."""
     async with receive_upload(request, services, name="content") as upload:
-        answer, created = await run_in_threadpool(_create, services, upload.metadata, upload.file)
+        answer, created = await run_in_threadpool(_create, services, once, upload.metadata, upload.file)
     return Response(
         answer.model_dump_json(),
         status_code=201 if created else 200,
@@ -113,7 +114,7 @@ def get_image_set_content(name: Name, request: Request, services: ServicesOf, se
     )
 
 
-def _create(services: Services, metadata: bytes, file: Path) -> tuple[ImageSet, bool]:
+def _create(services: Services, once: Once, metadata: bytes, file: Path) -> tuple[ImageSet, bool]:
     """The image set as it is shown, and whether it is new."""
     declaration = parse_metadata(ImageSetDeclaration, metadata)
     check_tensors(file)
@@ -122,4 +123,7 @@ def _create(services: Services, metadata: bytes, file: Path) -> tuple[ImageSet, 
     with services.writing() as session:
         created = find_image_set(session, declaration.name) is None
         create_image_set(session, declaration, content=content, content_path=file)
-        return ImageSet.of(*get_image_set(session, declaration.name)), created
+        answer = ImageSet.of(*get_image_set(session, declaration.name))
+        body = answer.model_dump_json().encode()
+        once.done(session, 201 if created else 200, location=answer.links.self, body=body)
+    return answer, created

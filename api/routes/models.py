@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from api.actors import ActorOf
 from api.cache import make_body, matches
 from api.lookup import accepted, body_of, detail, find, of_task, select
+from api.once import Once, OnceOf
 from api.paging import Cursor, Limit, next_url, page_of
 from api.reads import ImageSetParameter, ProtocolParameter
 from api.routes.similar import Reference
@@ -94,14 +95,14 @@ async def model_filter(
     openapi_extra=FORM,
     responses={status: {"model": Problem} for status in (409, 413, 415, 422)},
 )
-async def create_model(request: Request, services: ServicesOf, actor: ActorOf) -> Response:
+async def create_model(request: Request, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """Register a checkpoint (multipart form) or a catalogue's pretrained weights (JSON). The same again is harmless."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/json":
-        name = await run_in_threadpool(_register_pretrained, services, actor, await request.body())
+        name = await run_in_threadpool(_register_pretrained, services, actor, once, await request.body())
     elif content_type == "multipart/form-data":
         async with receive_upload(request, services, name="checkpoint") as upload:
-            name = await run_in_threadpool(_register_upload, services, actor, upload.metadata, upload.file)
+            name = await run_in_threadpool(_register_upload, services, actor, once, upload.metadata, upload.file)
     else:
         raise UnsupportedError(
             "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (.safetensors or .pth), or "
@@ -187,27 +188,32 @@ def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> 
 
 
 @router.post("/{model}/retry", status_code=202, response_model=ModelDetail, summary="Try a failed model again")
-def retry_failed_model(model: Reference, services: ServicesOf, actor: ActorOf) -> Response:
+def retry_failed_model(model: Reference, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """Prepare it again and measure what is missing, when the cause of the failure is gone."""
     with services.writing() as session:
         name = retry_model(session, model, actor=actor)
+        once.done(session, 202, location=f"/models/{name}")
     return accepted(services, name)
 
 
-def _register_pretrained(services: Services, actor: Actor, text: bytes) -> str:
+def _register_pretrained(services: Services, actor: Actor, once: Once, text: bytes) -> str:
     declaration = parse_metadata(ModelDeclaration, text)
     with services.writing() as session:
-        return register_model(session, declaration, checkpoint=None, actor=actor)
+        name = register_model(session, declaration, checkpoint=None, actor=actor)
+        once.done(session, 202, location=f"/models/{name}")
+    return name
 
 
-def _register_upload(services: Services, actor: Actor, metadata: bytes, file: Path) -> str:
+def _register_upload(services: Services, actor: Actor, once: Once, metadata: bytes, file: Path) -> str:
     declaration = parse_metadata(ModelDeclaration, metadata)
     check_checkpoint(file)
     with services.sessions() as session:  # never committed: a refused upload leaves nothing in the store
         check_declaration(session, declaration)
     artifact = services.store.put_file(file, "checkpoint", services.sessions)
     with services.writing() as session:
-        return register_model(session, declaration, checkpoint=artifact, actor=actor)
+        name = register_model(session, declaration, checkpoint=artifact, actor=actor)
+        once.done(session, 202, location=f"/models/{name}")
+    return name
 
 
 def _read_deleted(services: Services) -> tuple[Model, ...]:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.cache import make_body
+from api.once import OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Attack, Attacks, Protocol, ProtocolPage
@@ -22,11 +23,12 @@ router = APIRouter(prefix="/protocols", tags=["measuring"])
     summary="Add a protocol",
     responses={status: {"model": Problem} for status in (409, 422)},
 )
-def add_protocol(declaration: ProtocolDeclaration, services: ServicesOf) -> Response:
+def add_protocol(declaration: ProtocolDeclaration, services: ServicesOf, once: OnceOf) -> Response:
     """An attack with its parameters; what is left out is as published. The same again is harmless."""
     with services.writing() as session:
-        answer = Protocol.of(create_protocol(session, declaration))
-    return Response(answer.model_dump_json(), status_code=201, media_type="application/json")
+        answer = Protocol.of(create_protocol(session, declaration)).model_dump_json().encode()
+        once.done(session, 201, body=answer)
+    return Response(answer, status_code=201, media_type="application/json")
 
 
 @router.get("/attacks", response_model=Attacks, summary="All attacks")
