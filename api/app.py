@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from api import documentation, openapi, problems
 from api.access import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
+from api.headers import SecureHeaders
 from api.hot import HotAnswers
 from api.idempotency import Idempotency
 from api.idempotency import Idempotency
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # outermost first; who may ask is decided right after the host, outside everything that answers
         middleware=[
+            Middleware(SecureHeaders),
             Middleware(RequestLog),
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
