@@ -33,6 +33,7 @@ class Child:
     started_at: float  # monotonic seconds, as below
     deaths: int = 0  # in a row
     restart_at: float | None = None
+    ended: bool = False  # by itself, for good
 
 
 class Keeper:
@@ -84,6 +85,8 @@ class Keeper:
         """Note deaths, restart what is due, bound the logs. To be called several times a second."""
         now = time.monotonic()
         for child in self._children.values():
+            if child.ended:
+                continue
             if child.restart_at is None and child.process.poll() is not None:
                 self._note_death(child, now)
             if child.restart_at is not None and child.restart_at <= now:
@@ -104,8 +107,9 @@ class Keeper:
         kill_session(child.process)  # what it had started goes with it
         status, lived = child.process.returncode, now - child.started_at
         child.deaths = 1 if lived > HEALTHY_SECONDS else child.deaths + 1
-        if status == 0 and child.deaths == 1:
-            child.restart_at = now  # a worker that renews itself
+        if status == 0 and child.service.may_end:
+            child.ended = True
+            self._say(f"{child.service.name} ended as it was asked to; it starts again with the stack.")
             return
         pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (child.deaths - 1))
         child.restart_at = now + pause

@@ -37,6 +37,7 @@ class Service:
         identity: as whom it runs (embedded/launch.py).
         descriptors: open files that it inherits.
         is_server: others need it: it starts before them and stops after them.
+        may_end: ending with status 0 is its own decision (a drained worker); it is not started again.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Service:
     identity: str = SAME_USER
     descriptors: tuple[int, ...] = ()
     is_server: bool = False
+    may_end: bool = False
 
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -76,3 +76,19 @@ def migration_head() -> str:
 def database_revision(session: Session) -> str | None:
     """The revision that the database is at; None when it was never migrated."""
     return MigrationContext.configure(session.connection()).get_current_revision()
+
+
+def foreign_revision(session: Session) -> str | None:
+    """What to do where the database is not at the migration that this code was written for; None where it is."""
+    present, expected = database_revision(session), migration_head()
+    if present == expected:
+        return None
+    if present is None:
+        return f"the database has no tables: run `python -m registry migrate` (this code knows migration {expected})."
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    if present in known:
+        return f"the database is at migration {present}, this code at {expected}: run `python -m registry migrate`."
+    return (
+        f"the database is at migration {present}, which is newer than this code ({expected}): start the release that "
+        "migrated it, or a later one."
+    )

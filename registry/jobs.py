@@ -7,12 +7,22 @@ job's row and raises LostLeaseError when another claim (or a deletion) has raise
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, case, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.database import announce
-from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState, Lane
+from registry.tables import (
+    ComparisonRow,
+    ComparisonState,
+    JobKind,
+    JobRow,
+    JobState,
+    Lane,
+    WorkerRow,
+    WorkerWish,
+)
+from registry.workers import count_lost_leases
 
 LANE_OF = {
     JobKind.PREPARE: Lane.LIGHT,
@@ -111,11 +121,14 @@ def want(
 
 
 def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_seconds: float) -> Claim | None:
-    """Take the most urgent queued job of the lanes, or None. Attempts are counted here, before anything can crash."""
+    """Take the most urgent queued job of the lanes, or None. Attempts are counted here, before anything can crash.
+
+    A worker that was asked to pause or to drain gets none, whether it has heard of it or not.
+    """
     most_urgent = (
         select(JobRow.id)
         .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
-        .where(JobRow.lane.in_(lanes), *_CLAIMABLE)
+        .where(JobRow.lane.in_(lanes), *_CLAIMABLE, _may_work(worker_id))
         .order_by(JobRow.priority, JobRow.id)
         .limit(1)
         .with_for_update(of=JobRow, skip_locked=True)
@@ -245,6 +258,7 @@ def take_expired(session: Session, lease_seconds: float) -> list[JobRow]:
         .order_by(JobRow.id)
         .with_for_update(skip_locked=True)
     ).all()
+    silent = [job.worker_id for job in expired if job.worker_id is not None]
     given_up = []
     for job in expired:
         if job.attempt >= MAX_DEATHS:
@@ -252,6 +266,8 @@ def take_expired(session: Session, lease_seconds: float) -> list[JobRow]:
             given_up.append(job)
         else:
             _queue_after_failure(session, job, "its worker fell silent")
+    session.flush()
+    count_lost_leases(session, silent)
     return given_up
 
 
@@ -296,6 +312,10 @@ def fence_off(session: Session, *, model_id: int | None = None, network_id: int 
             taken=JobRow.wanted,
         )
     )
+
+
+def _may_work(worker_id: int) -> ColumnElement[bool]:
+    return exists().where(WorkerRow.id == worker_id, WorkerRow.wish == WorkerWish.RUN)
 
 
 def _release(job: JobRow) -> None:

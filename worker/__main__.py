@@ -10,7 +10,7 @@ from worker.app import serve
 
 
 def main() -> int:
-    """Serve until told to stop; 2 when the settings are wrong, 1 when the worker must not start."""
+    """Serve until told to stop; 2: the settings are wrong, 1: it must not start, 75: it is to be started again."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = Settings()
@@ -18,11 +18,10 @@ def main() -> int:
         print(f"the settings are not complete:\n{error}", file=sys.stderr)  # noqa: T201  a command's own words
         return 2
     try:
-        serve(settings)
+        return serve(settings)
     except RuntimeError as error:
         logging.getLogger("worker").error("%s", error)  # noqa: TRY400  the sentence says it all
         return 1
-    return 0
 
 
 if __name__ == "__main__":

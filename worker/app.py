@@ -8,12 +8,14 @@ import socket
 from typing import Any
 
 from celery import Celery, signals
+from sqlalchemy.exc import SQLAlchemyError
 
 from registry.artifacts import open_store
 from registry.bell import TASK, Bell, make_celery, queue_name
-from registry.database import database_revision, make_engine, make_sessions, migration_head
+from registry.database import foreign_revision, make_engine, make_sessions
 from registry.settings import Settings
 from registry.tables import JobKind, Lane, WorkerRow
+from registry.workers import say_goodbye
 from sat_engine.protocol import ENGINE_REVISION
 from worker.context import Context
 from worker.device import choose_device
@@ -22,6 +24,7 @@ from worker.reconciler import Reconciler
 from worker.runner import Task, drain
 
 log = logging.getLogger(__name__)
+PAUSE_SECONDS = 0.5
 
 
 def load_tasks() -> dict[JobKind, Task]:
@@ -47,12 +50,9 @@ def make_context(settings: Settings) -> Context:
     engine = make_engine(settings.database_url, application="sat worker")
     sessions = make_sessions(engine)
     with sessions.begin() as session:
-        present, expected = database_revision(session), migration_head()
-    if present != expected:
-        raise RuntimeError(
-            f"the database is at migration {present}, this worker knows {expected}: run `python -m registry migrate` "
-            "with the newer of the two releases, and then start workers of that release."
-        )
+        foreign = foreign_revision(session)
+    if foreign:
+        raise RuntimeError(f"{foreign} This worker does not start.")
     device = choose_device(settings.device)
     with sessions.begin() as session:
         worker = WorkerRow(
@@ -62,6 +62,7 @@ def make_context(settings: Settings) -> Context:
             device=f"{device.label}, {platform.machine()}",
             code_version=code_version(),
             torch_version=torch.__version__,
+            precision=settings.precision,
         )
         session.add(worker)
         session.flush()
@@ -93,6 +94,7 @@ def make_app(context: Context) -> Celery:
 
     @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
     def work(lane: str) -> None:
+        hold_still(context, Lane(lane))
         drain(context, Lane(lane), tasks)
 
     def on_ready(**_: Any) -> None:
@@ -111,8 +113,16 @@ def make_app(context: Context) -> Celery:
     return app
 
 
-def serve(settings: Settings) -> None:
-    """Run one solo worker process for the settings' lanes until it is told to stop."""
+def hold_still(context: Context, lane: Lane) -> None:
+    """Wait while this worker is paused; its bell goes on to another one."""
+    if context.standing.paused:
+        context.bell.ring(lane)
+    while context.standing.paused and not context.stopping.wait(PAUSE_SECONDS):
+        pass
+
+
+def serve(settings: Settings) -> int:
+    """Run one solo worker process for the settings' lanes until it is told to stop; return its exit status."""
     context = make_context(settings)
     app = make_app(context)
     queues = ",".join(queue_name(lane) for lane in settings.lanes)
@@ -125,4 +135,8 @@ def serve(settings: Settings) -> None:
                 "--without-heartbeat", "--loglevel=INFO", f"--hostname=sat-{context.worker_id}@%h",
             ]
         )  # fmt: skip
+    # without it, the worker counts as silent some seconds later
+    with contextlib.suppress(SQLAlchemyError), context.sessions.begin() as session:
+        say_goodbye(session, context.worker_id)
     context.bell.close()
+    return context.standing.exit_status

@@ -10,10 +10,11 @@ from registry.settings import Settings
 from sat_engine.batching import Batch
 from worker.device import Device
 from worker.images import ImageSets
+from worker.standing import Standing
 
 
 class StoppingError(Exception):
-    """The process was asked to end: the job in hand is given back."""
+    """The process, or this work, was asked to end: the job in hand is given back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,4 @@ class Context:
     image_sets: ImageSets
     batches: dict[tuple[bytes, str], Batch] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
+    standing: Standing = field(default_factory=Standing)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from registry.workers import DeviceMemory
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -36,6 +38,16 @@ def choose_device(wanted: str) -> Device:
     raise RuntimeError(
         f"every GPU of {wanted} is held by another worker: start one worker process a GPU, or set SAT_DEVICE=cpu."
     )
+
+
+def memory_of(device: Device) -> DeviceMemory | None:
+    """What the GPU holds, whoever uses it; None on a CPU."""
+    if not device.torch_name.startswith("cuda"):
+        return None
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device.torch_name)
+    return DeviceMemory(total=total, used=total - free)
 
 
 def _try_lock(index: int) -> IO[str] | None:

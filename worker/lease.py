@@ -40,6 +40,12 @@ class Lease:
         if self._context.stopping.is_set():
             raise StoppingError
 
+    def check_between_results(self, progress: float | None = None) -> None:
+        """As `check`; StoppingError also where an operator wants no further result now (docs/operations.md)."""
+        self.check(progress)
+        if self._context.standing.stops(self.claim):
+            raise StoppingError
+
     def keep(self) -> None:
         """Renew until done; runs in its own thread."""
         settings = self._context.settings

@@ -3,20 +3,20 @@
 import logging
 import threading
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.database import transaction
 from registry.faults import take_over
 from registry.jobs import lanes_with_work
-from registry.tables import WorkerRow
+from registry.locks import AdvisoryLock
+from registry.workers import report_in
 from worker.context import Context
+from worker.device import memory_of
 
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 2.0
-# Held for one pass at a time, so that of many workers one does it.
-ELECTION = 0x5A7_0002
 
 
 class Reconciler:
@@ -49,11 +49,13 @@ class Reconciler:
 
 
 def reconcile(context: Context) -> None:
-    """One pass: say that this worker lives; if elected, take over from silent workers and ring for what waits."""
+    """One pass: say that this worker lives and hear its orders; if elected, take over from silent workers and ring."""
     with context.sessions.begin() as session:
-        session.execute(update(WorkerRow).where(WorkerRow.id == context.worker_id).values(seen_at=func.now()))
+        orders = report_in(session, context.worker_id, memory_of(context.device))
+    context.standing.follow(orders)
     with transaction(context.sessions, context.bell.ring) as session:
-        if not session.execute(select(func.pg_try_advisory_xact_lock(ELECTION))).scalar_one():
+        # of many workers one does it
+        if not session.execute(select(func.pg_try_advisory_xact_lock(AdvisoryLock.ELECTION))).scalar_one():
             return
         take_over(session, context.settings.lease_seconds)
         lanes = lanes_with_work(session)

@@ -33,7 +33,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
     """Run the lane's queued jobs until there are none, or for a minute; return how many ran."""
     ran, deadline = 0, time.monotonic() + SLICE_SECONDS
-    while not context.stopping.is_set():
+    while not context.stopping.is_set() and not context.standing.leaving:
         try:
             with context.sessions.begin() as session:
                 claimed = claim(session, (lane,), context.worker_id, context.settings.lease_seconds)
@@ -43,7 +43,8 @@ def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
             return ran
         if claimed is None:
             return ran
-        run(context, claimed, tasks[claimed.kind])
+        with context.standing.at_work():
+            run(context, claimed, tasks[claimed.kind])
         ran += 1
         if time.monotonic() > deadline:
             context.bell.ring(lane)

@@ -52,11 +52,14 @@ def get_comparison(image_set: Name, protocol: Name, request: Request, services: 
 @router.patch(
     "/{image_set}/{protocol}",
     response_model=Comparison,
-    summary="Pause, resume, or make default",
+    summary="Pause, drain, resume, or make default",
     responses={status: {"model": Problem} for status in (404, 422)},
 )
 def patch_comparison(image_set: Name, protocol: Name, change: ComparisonChange, services: ServicesOf) -> Response:
-    """A paused comparison keeps its results; its jobs wait."""
+    """Its results stay; its jobs wait while it is `paused` or `draining`.
+
+    `paused`: jobs that run are given back after the result at hand. `draining`: they finish, and none starts.
+    """
     with services.writing() as session:
         change_comparison(session, image_set, protocol, change)
     answer = _shown(services, services.watch.comparison(image_set, protocol))

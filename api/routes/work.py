@@ -2,16 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.cache import make_body
-from api.paging import MOST_BIG_KEY, Cursor, Limit, decode_position, next_url
+from api.paging import MOST_BIG_KEY, MOST_KEY, Cursor, Limit, decode_position, next_url
+from api.schemas.base import Problem
 from api.schemas.work import Job, JobPage, Worker, WorkerPage
 from api.services import ReadSession, ServicesOf
-from registry.reads.jobs import list_jobs, list_workers
+from registry.declarations import WorkerChange
+from registry.reads.jobs import find_worker, list_jobs, list_workers
 from registry.tables import JobKind, JobState
+from registry.workers import ask_worker
 
 router = APIRouter(tags=["work"])
+WorkerId = Annotated[int, Path(ge=1, le=MOST_KEY)]
 
 
 @router.get("/jobs", response_model=JobPage, summary="What is being done, and what waits")
@@ -39,12 +43,39 @@ def list_all_jobs(
 
 
 @router.get("/workers", response_model=WorkerPage, summary="Who works, where, on what")
-def list_all_workers(request: Request, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Response:
-    """Worker processes, those that have gone included (`alive` is false)."""
-    workers, total, more = list_workers(session, after=decode_position(cursor), limit=limit)
+def list_all_workers(
+    *,
+    request: Request,
+    session: ReadSession,
+    everyone: Annotated[
+        bool, Query(alias="all", description="Also those that have left, or were not heard of for an hour.")
+    ] = False,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Worker processes; one that was not heard of for 15 s is not `alive`."""
+    workers, total, more = list_workers(session, everyone=everyone, after=decode_position(cursor), limit=limit)
     answer = WorkerPage(
         items=[Worker.of(worker) for worker in workers],
         next=next_url(request, workers[-1].row.id) if more else None,
         total=total,
     )
     return make_body(answer.model_dump_json().encode()).respond(request)
+
+
+@router.patch(
+    "/workers/{worker}",
+    response_model=Worker,
+    summary="Pause, resume or drain a worker",
+    responses={status: {"model": Problem} for status in (404, 409, 422)},
+)
+def patch_worker(worker: WorkerId, change: WorkerChange, services: ServicesOf) -> Response:
+    """A paused worker gives its job back after the result at hand; a drained one ends after its job.
+
+    It claims nothing more from this answer on, and hears of it within some two seconds.
+    """
+    with services.writing() as session:
+        ask_worker(session, worker, change.wish)
+    with services.sessions.begin() as session:
+        answer = Worker.of(find_worker(session, worker))
+    return Response(answer.model_dump_json(), media_type="application/json")

@@ -9,7 +9,7 @@ from pydantic import Field
 from api.schemas.base import Answer, Page
 from registry.reads.jobs import Job as JobRead
 from registry.reads.jobs import Worker as WorkerRead
-from registry.tables import JobKind, JobState, Lane
+from registry.tables import JobKind, JobState, Lane, WorkerWish
 
 
 class Job(Answer):
@@ -83,7 +83,15 @@ class Worker(Answer):
     torch_version: str
     started_at: datetime
     seen_at: datetime
+    left_at: datetime | None
     alive: bool
+    wish: WorkerWish = Field(
+        description="What an operator wants: run, pause after a result, or drain: end after a job."
+    )
+    precision: str | None
+    device_bytes: int | None = Field(description="Memory of the device; null on a CPU.")
+    device_bytes_used: int | None
+    leases_lost: int = Field(description="Jobs that others took over because it was silent for too long.")
     job: WorkerJob | None
 
     @classmethod
@@ -101,10 +109,16 @@ class Worker(Answer):
             torch_version=row.torch_version,
             started_at=row.started_at,
             seen_at=row.seen_at,
+            left_at=row.left_at,
             alive=read.alive,
+            wish=row.wish,
+            precision=row.precision,
+            device_bytes=row.device_bytes,
+            device_bytes_used=row.device_bytes_used,
+            leases_lost=row.leases_lost,
             job=job,
         )
 
 
 class WorkerPage(Page[Worker]):
-    """One page of workers, those that have gone included."""
+    """One page of workers."""

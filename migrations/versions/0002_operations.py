@@ -163,6 +163,7 @@ def upgrade() -> None:
     op.add_column("workers", sa.Column("device_bytes", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("device_bytes_used", sa.BigInteger(), nullable=True))
     op.add_column("workers", sa.Column("left_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("workers", sa.Column("leases_lost", sa.Integer(), server_default="0", nullable=False))
     for table, name, before, after in RULES:
         if before is not None:
             op.drop_constraint(op.f(f"ck_{table}_{name}"), table)
@@ -175,6 +176,7 @@ def downgrade() -> None:
         op.drop_constraint(op.f(f"ck_{table}_{name}"), table)
         if before is not None:
             op.create_check_constraint(op.f(f"ck_{table}_{name}"), table, _condition(name, before))
+    op.drop_column("workers", "leases_lost")
     op.drop_column("workers", "left_at")
     op.drop_column("workers", "device_bytes_used")
     op.drop_column("workers", "device_bytes")

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy import ColumnElement, Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from registry.tables import JobKind, JobRow, JobState, ModelRow, NameRow, NetworkRow, WorkerRow
 
 # Workers say that they live every 2 s.
 SILENT_SECONDS = 15.0
+# One that was killed is shown, as silent, for so long.
+FORGOTTEN_SECONDS = 3600.0
 SHOWN_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.FAILED)
 
 
@@ -61,19 +63,36 @@ def list_jobs(session: Session, *, state: JobState | None, kind: JobKind | None,
     return JobPage(items=tuple(_job(row) for row in rows[:limit]), total=total, counts=counts, more=len(rows) > limit)
 
 
-def list_workers(session: Session, *, after: int, limit: int) -> tuple[list[Worker], int, bool]:
-    """Workers with an id above `after`, how many there are in all, and whether more follow."""
-    total = session.execute(select(func.count()).select_from(WorkerRow)).scalar_one()
-    heard = WorkerRow.seen_at > func.now() - timedelta(seconds=SILENT_SECONDS)
-    rows = session.execute(
-        select(WorkerRow, heard).where(WorkerRow.id > after).order_by(WorkerRow.id).limit(limit + 1)
-    ).all()
-    running = {
-        job.row.worker_id: job
-        for job in (_job(row) for row in session.execute(_jobs().where(JobRow.state == JobState.RUNNING)))
-    }
+def list_workers(session: Session, *, everyone: bool, after: int, limit: int) -> tuple[list[Worker], int, bool]:
+    """Workers with an id above `after`, how many there are in all, and whether more follow.
+
+    everyone: also those that have left, or were not heard of for an hour.
+    """
+    here = [] if everyone else [WorkerRow.left_at.is_(None), _heard_within(FORGOTTEN_SECONDS)]
+    total = session.execute(select(func.count()).select_from(WorkerRow).where(*here)).scalar_one()
+    rows = session.execute(_workers().where(WorkerRow.id > after, *here).order_by(WorkerRow.id).limit(limit + 1)).all()
+    running = _running_jobs(session)
     workers = [Worker(row=row, alive=alive, job=running.get(row.id)) for row, alive in rows[:limit]]
     return workers, total, len(rows) > limit
+
+
+def find_worker(session: Session, worker_id: int) -> Worker:
+    """One worker, which must be there."""
+    row, alive = session.execute(_workers().where(WorkerRow.id == worker_id)).one()
+    return Worker(row=row, alive=alive, job=_running_jobs(session).get(worker_id))
+
+
+def _workers() -> Select[WorkerRow, bool]:
+    return select(WorkerRow, and_(WorkerRow.left_at.is_(None), _heard_within(SILENT_SECONDS)))
+
+
+def _heard_within(seconds: float) -> ColumnElement[bool]:
+    return WorkerRow.seen_at > func.now() - timedelta(seconds=seconds)
+
+
+def _running_jobs(session: Session) -> dict[int | None, Job]:
+    jobs = (_job(row) for row in session.execute(_jobs().where(JobRow.state == JobState.RUNNING)))
+    return {job.row.worker_id: job for job in jobs}
 
 
 _JobParts = Row[JobRow, str | None, bytes | None, str | None]

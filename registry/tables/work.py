@@ -95,6 +95,7 @@ class WorkerRow(Base):
     started_at: Mapped[Now]
     seen_at: Mapped[Now]
     left_at: Mapped[datetime | None]  # it said goodbye
+    leases_lost: Mapped[int] = mapped_column(server_default="0")  # jobs that others took over from it
 
 
 class JobRow(Base):

@@ -23,6 +23,7 @@ def run(context: Context, lease: Lease) -> None:
     if missing:
         classifier = load_for_evaluation(context, network, image_set, subject.protocol)
         for part, rung in missing:
+            lease.check_between_results()
             images, labels = context.image_sets.reader(image_set).read(part, rung)
             logits = measure.evaluate(classifier, images, progress=lease.check)
             result = EvaluationResult(
