@@ -36,12 +36,14 @@ class Zoo:
         matrix = np.asarray(sat, dtype=np.float64)
         if matrix.shape != (len(candidates), len(candidates)):
             raise ValueError(f"{len(candidates)} candidates, but SAT has the shape {matrix.shape}")
-        order = sorted(range(len(candidates)), key=lambda i: candidates[i].id)
+        ids = [candidate.id for candidate in candidates]
+        order = sorted(range(len(candidates)), key=ids.__getitem__)
         self.candidates = [candidates[i] for i in order]
         self.position = {candidate.id: i for i, candidate in enumerate(self.candidates)}
         if len(self.position) != len(candidates):
             raise ValueError("each candidate needs an id of its own")
-        self.sat: NDArray[np.float64] = matrix[np.ix_(order, order)]
+        in_order = order == list(range(len(order)))
+        self.sat: NDArray[np.float64] = matrix.copy() if in_order else matrix[np.ix_(order, order)]
         np.fill_diagonal(self.sat, 0.0)
         self.missing = np.isnan(self.sat)
         self.complete = not self.missing.any()

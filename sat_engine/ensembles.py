@@ -11,7 +11,7 @@ from sat_engine.ensemble_pool import Candidate, LeftOut, Pool, Zoo
 from sat_engine.ensemble_search import Budget, Cap, Problem, Solution, binding, can_enumerate, solve
 from sat_engine.errors import InfeasibleError
 
-__all__ = ["Candidate", "Ensemble", "LeftOut", "Member", "Objective", "Swap", "recommend"]
+__all__ = ["Candidate", "Ensemble", "LeftOut", "Member", "Objective", "Swap", "Zoo", "recommend", "recommend_from"]
 
 SWAPS = 3  # replacements shown for each member
 
@@ -82,10 +82,39 @@ def recommend(
 
     Raises InfeasibleError naming the constraint that binds.
     """
+    return recommend_from(
+        Zoo(candidates, sat),
+        n,
+        objective=objective,
+        weight=weight,
+        include=include,
+        exclude=exclude,
+        min_accuracy=min_accuracy,
+        max_parameters=max_parameters,
+        max_macs=max_macs,
+        max_per_family=max_per_family,
+        max_per_cluster=max_per_cluster,
+    )
+
+
+def recommend_from(
+    zoo: Zoo,
+    n: int,
+    *,
+    objective: Objective | str = Objective.BLEND,
+    weight: float = 0.5,
+    include: Collection[str] = (),
+    exclude: Collection[str] = (),
+    min_accuracy: float | None = None,
+    max_parameters: int | None = None,
+    max_macs: int | None = None,
+    max_per_family: int | None = None,
+    max_per_cluster: int | None = None,
+) -> Ensemble:
+    """As `recommend`, for a zoo that is asked more than once: making it costs more than the search."""
     share = {Objective.DIVERSE: 0.0, Objective.ACCURACY: 1.0, Objective.BLEND: weight}[Objective(objective)]
     if not 0 <= share <= 1:
         raise InfeasibleError(f"weight = {weight:g} is not between 0 (diversity alone) and 1 (accuracy alone).")
-    zoo = Zoo(candidates, sat)
     sizes: dict[str, tuple[list[int | None], int | None]] = {
         "max_parameters": ([c.parameters for c in zoo.candidates], max_parameters),
         "max_macs": ([c.macs for c in zoo.candidates], max_macs),

@@ -9,8 +9,8 @@ import numpy as np
 from registry.errors import InvalidError
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Model, Network
-from registry.tables import ModelState
-from sat_engine.ensembles import Candidate, Ensemble, LeftOut, Objective, recommend
+from registry.tables import ModelState, Part
+from sat_engine.ensembles import Candidate, Ensemble, LeftOut, Objective, Zoo, recommend_from
 from sat_engine.errors import InfeasibleError
 
 GIGA = 10**9
@@ -46,17 +46,16 @@ def choose_ensemble(snapshot: Snapshot, query: EnsembleQuery) -> Choice:
     """Choose n models; InvalidError names the constraint that binds, NotFoundError an unknown name."""
     include = {snapshot.find(name).name for name in query.include}
     exclude = {snapshot.find(name).name for name in query.exclude}
-    pool, left_out = eligible(snapshot, include)
+    shortlist = _shortlist(snapshot, include)
+    pool, left_out = shortlist.pool, shortlist.left_out
     if query.n > len(pool):
         raise InvalidError(
             f"n = {query.n} is too many: only {len(pool)} models can be chosen from in {snapshot.comparison.name}.",
             left_out=[{"model": each.id, "reason": each.reason} for each in left_out],
         )
-    rows = np.array([snapshot.position[network.id] for _, network in pool], dtype=np.int64)
     try:
-        ensemble = recommend(
-            [_candidate(snapshot, model, network) for model, network in pool],
-            snapshot.cells.sat[np.ix_(rows, rows)],
+        ensemble = recommend_from(
+            shortlist.zoo,
             query.n,
             objective=query.objective,
             weight=query.weight,
@@ -72,6 +71,30 @@ def choose_ensemble(snapshot: Snapshot, query: EnsembleQuery) -> Choice:
             str(error), left_out=[{"model": each.id, "reason": each.reason} for each in left_out]
         ) from error
     return _choice(snapshot, ensemble, pool, left_out)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shortlist:
+    """Who may be recommended, as the engine takes them, and who not."""
+
+    pool: list[tuple[Model, Network]]
+    left_out: list[LeftOut]
+    zoo: Zoo
+
+
+def _shortlist(snapshot: Snapshot, include: Collection[str]) -> _Shortlist:
+    """The shortlist of a snapshot is kept: it serves every request that includes none but models that are in it."""
+    usual = snapshot.once("shortlist", lambda: _make_shortlist(snapshot, ()))
+    return usual if usual.zoo.position.keys() >= set(include) else _make_shortlist(snapshot, include)
+
+
+def _make_shortlist(snapshot: Snapshot, include: Collection[str]) -> _Shortlist:
+    pool, left_out = eligible(snapshot, include)
+    pool.sort(key=lambda each: each[0].name)
+    rows = np.array([snapshot.position[network.id] for _, network in pool], dtype=np.int64)
+    parts = set(snapshot.comparison.parts)
+    candidates = [_candidate(snapshot, model, network, parts) for model, network in pool]
+    return _Shortlist(pool=pool, left_out=left_out, zoo=Zoo(candidates, snapshot.cells.sat[np.ix_(rows, rows)]))
 
 
 def eligible(snapshot: Snapshot, include: Collection[str]) -> tuple[list[tuple[Model, Network]], list[LeftOut]]:
@@ -97,10 +120,10 @@ def eligible(snapshot: Snapshot, include: Collection[str]) -> tuple[list[tuple[M
     return list(pool.values()), left_out
 
 
-def _candidate(snapshot: Snapshot, model: Model, network: Network) -> Candidate:
+def _candidate(snapshot: Snapshot, model: Model, network: Network, parts: set[Part]) -> Candidate:
     solo = snapshot.solo(model)
     # judging the ensemble takes the logits of every part that the image set has
-    evaluated = all(part in solo.accuracies for part in snapshot.comparison.parts)
+    evaluated = parts <= solo.accuracies.keys()
     return Candidate(
         id=model.name,
         accuracy=solo.accuracy.rate if solo.accuracy and evaluated else None,

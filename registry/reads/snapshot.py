@@ -2,9 +2,10 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from registry.reads.solo import UNMEASURED, Solo, SoloMeasures, read_solo
 from registry.reads.zoo import Comparison, Model, Zoo, read_comparisons, read_zoo
 from registry.tables import JobKind, JobRow, JobState, RefusalRow
 
+T = TypeVar("T")
 _SERIALS = itertools.count(1)
 NOTHING = SoloMeasures({}, {}, {})
 
@@ -47,6 +49,14 @@ class Snapshot:
     cells: Cells
     refusals: tuple[Refusal, ...]
     failures: Mapping[int, str]
+    _derived: dict[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """What `make` makes of this snapshot, made once. Two threads that ask at a time may each make it."""
+        if what not in self._derived:
+            self._derived[what] = make()
+        made: T = self._derived[what]
+        return made
 
     @cached_property
     def position(self) -> Mapping[int, int]:
