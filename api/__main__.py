@@ -2,8 +2,10 @@
 
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.logs import configure_logs
@@ -12,6 +14,17 @@ from registry.settings import Settings
 
 # Uploads may take long to arrive; a stop waits for answers under way, not for those.
 GRACE_SECONDS = 10
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of events when it is told to stop: it would wait for them as for any answer under way."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take the signal, in the main thread."""
+        asked: FastAPI = self.config.app  # type: ignore[assignment]  # create_app's
+        if services := getattr(asked.state, "services", None):
+            services.live.end()
+        super().handle_exit(sig, frame)
 
 
 def main() -> None:
@@ -24,7 +37,7 @@ def main() -> None:
         check_safe(settings, listener)
     except UnsafeError as error:
         sys.exit(str(error))
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
             create_app(settings),
             host=settings.host,

@@ -14,7 +14,6 @@ from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.headers import SecureHeaders
 from api.hot import HotAnswers
 from api.idempotency import Idempotency
-from api.idempotency import Idempotency
 from api.routes import (
     agreement,
     aliases,
@@ -22,6 +21,7 @@ from api.routes import (
     changes,
     clusters,
     comparisons,
+    events,
     health,
     image_sets,
     keys,
@@ -67,13 +67,13 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit),
             Middleware(Idempotency),
-            Middleware(Idempotency),
             Middleware(HotAnswers),
         ],
     )
     for noun in (
         models,
         changes,
+        events,
         aliases,
         audit,
         similar,

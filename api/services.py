@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api.cache import AnswerCache
 from api.keyring import KeyRing
 from api.limiting import WriteLimit
+from api.live import Live
 from registry.artifacts import ArtifactStore, open_store
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
@@ -34,6 +35,7 @@ class Services:
     store: ArtifactStore
     watch: Watch
     cache: AnswerCache
+    live: Live
     keys: KeyRing
     writes: WriteLimit
 
@@ -49,6 +51,7 @@ class Services:
 
     def close(self) -> None:
         """End threads and connections."""
+        self.live.end()
         self.watch.stop()
         self.keys.close()
         self.bell.close()
@@ -67,6 +70,7 @@ def make_services(settings: Settings) -> Services:
         store=open_store(settings),
         watch=watch,
         cache=AnswerCache(watch.peek),
+        live=Live(watch),
         keys=KeyRing(sessions),
         writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
     )

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.actors import ActorOf
 from api.lookup import accepted, body_of, detail, seen_revisions
+from api.once import OnceOf
 from api.routes.similar import Reference
 from api.schemas.base import Problem
 from api.schemas.models import ModelDetail
@@ -71,8 +72,9 @@ def remove_model(model: Reference, request: Request, services: ServicesOf, actor
     summary="Bring a deleted model back",
     responses={status: {"model": Problem} for status in (403, 404, 409)},
 )
-def restore_deleted_model(model: Reference, services: ServicesOf, actor: ActorOf) -> Response:
+def restore_deleted_model(model: Reference, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """Named as it was, or `~<id>` (`reference` in GET /models?deleted=true); 409 when its name is taken."""
     with services.writing() as session:
         name = restore_model(session, model, actor=actor)
+        once.done(session, 202, location=f"/models/{name}")
     return accepted(services, name)

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Engine
@@ -42,12 +43,17 @@ class Watch:
         self._read_at = float("-inf")
         self._reading = threading.Lock()
         self.pace = Pace()
+        self._listeners: list[Callable[[], None]] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="watch", daemon=True)
 
     def start(self) -> None:
         """Begin to follow the database; it may be down for now."""
         self._thread.start()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have the listener called, in some thread, after each change of the view. It must not wait."""
+        self._listeners.append(listener)
 
     def stop(self) -> None:
         """End the thread."""
@@ -73,8 +79,11 @@ class Watch:
                         view = read_view(connection, self._wanted(), self._view)
                 except DBAPIError as error:
                     raise explain(error) or error from error
+                changed = view is not self._view
                 self._read_at, self._view = started, view
                 self.pace.note(view)
+                for listener in self._listeners if changed else ():
+                    listener()
             return self._view
 
     def peek(self, image_set: str | None, protocol: str | None) -> Snapshot | None:

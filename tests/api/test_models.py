@@ -132,6 +132,8 @@ def test_a_model_shows_what_is_known_of_it(api: Api, zoo: World) -> None:
         "self": "/models/resnet-a",
         "similar": "/similar/resnet-a",
         "checkpoint": "/models/resnet-a/checkpoint",
+        "card": "/models/resnet-a/card",
+        "events": "/models/resnet-a/events",
     }
     for link in (model["links"]["self"], model["links"]["similar"]):
         assert api.get(link).status_code == 200
