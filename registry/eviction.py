@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.comparisons import is_live
 from registry.database import Sessions
+from registry.errors import StorageFullError
 from registry.references import is_referenced
 from registry.tables import (
     ArtifactRow,
@@ -52,6 +53,22 @@ def adversarial_bytes(session: Session) -> int:
             select(func.coalesce(func.sum(ArtifactRow.bytes), 0)).where(ArtifactRow.kind == KIND)
         ).scalar_one()
     )
+
+
+def make_room(sessions: Sessions, remove: Remove, incoming: int, limit: int | None) -> None:
+    """Evict until `incoming` more bytes of adversarial images are within the limit.
+
+    StorageFullError when cells wait for those that are left: it passes when they are measured.
+    """
+    if limit is None:
+        return
+    with sessions() as session:
+        excess = adversarial_bytes(session) + incoming - limit
+    if excess > 0 and evict(sessions, remove, excess) < excess:
+        raise StorageFullError(
+            f"adversarial images may take {limit:,} bytes (SAT_ADVERSARIAL_BYTES), {incoming:,} more are to be stored, "
+            "and cells wait for those that are there: this goes on when they are measured, or when the limit is raised."
+        )
 
 
 def touch(session: Session, sha256: bytes) -> None:

@@ -1,5 +1,7 @@
 """attack: a source's adversarial images on one rung, and how often they, and plain noise, fool the source."""
 
+import time
+
 from registry.database import transaction
 from registry.image_sets import part_bounds
 from registry.jobs import finish_with, hold
@@ -12,7 +14,7 @@ from worker.context import Context
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
-from worker.storing import store_arrays
+from worker.storing import require_room_for_images, store_arrays
 from worker.subject import Subject, read_subject
 
 
@@ -37,17 +39,23 @@ def run(context: Context, lease: Lease) -> None:
 def _attack(context: Context, lease: Lease, subject: Subject, evaluation: EvaluationRow) -> AttackRecord:
     rung, image_set = evaluation.rung, subject.image_set
     images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
+    clean = clean_bits(evaluation)
+    side, channels = subject.network.input_side, image_set.channels
+    # rather now than after the work
+    require_room_for_images(context, int(clean.sum()) * side * side * channels)
     classifier = load_classifier(context, subject.network, image_set)
     require_same_bits(classifier, evaluation, images, labels)
+    started = time.perf_counter()
     made = measure.attack(
         classifier,
         images,
         labels,
-        clean_bits(evaluation),
+        clean,
         load_protocol(subject.protocol),
         positions_from=part_bounds(image_set, Part.ATTACK, rung)[0],
         progress=lease.check,
     )
+    seconds = time.perf_counter() - started
     artifact = store_arrays(context, "adversarial", {"images": made.images, "positions": made.positions})
     return AttackRecord(
         rung=rung,
@@ -56,4 +64,5 @@ def _attack(context: Context, lease: Lease, subject: Subject, evaluation: Evalua
         noise_fooled=made.noise_fooled,
         images=artifact.sha256,
         numeric_path=classifier.numeric_path,
+        seconds=seconds,
     )

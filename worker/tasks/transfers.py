@@ -1,7 +1,8 @@
 """transfers: every pending source set onto one target, which is loaded once; each cell is recorded by itself."""
 
+import logging
+import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,20 @@ from registry.database import transaction
 from registry.errors import UnavailableError
 from registry.jobs import finish_with, hold, more_urgent_waits
 from registry.pending import Cell, pending_cells
+from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_refusal, record_transfer
 from registry.tables import AttackRow, ImageSetRow, NetworkRow, Part, TransferRow
 from sat_engine import bits, measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
-from sat_engine.io.tensors import read_arrays
+from worker.adversarial import Arrays, OtherImagesError, adversarial_images
 from worker.context import Context
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
-from worker.subject import read_subject
+from worker.subject import Subject, read_subject
+
+log = logging.getLogger(__name__)
 
 Bools = NDArray[np.bool_]
 
@@ -33,7 +37,7 @@ class _Source:
 
     network: NetworkRow
     correct: Bools
-    images: bytes
+    attack: AttackRow
 
 
 @dataclass(slots=True)
@@ -67,33 +71,39 @@ def run(context: Context, lease: Lease) -> None:
         cells = pending_cells(session, network.id, subject.comparison_id, image_set)
     now = [cell for cell in cells if cell.rung == cells[0].rung]
     if now:
-        _measure(context, lease, network, image_set, now)
+        _measure(context, lease, subject, now)
     with transaction(context.sessions, context.bell.ring) as session:
         hold(session, claimed)
         left = pending_cells(session, network.id, subject.comparison_id, image_set)
         finish_with(session, claimed, left[0].rung if left else None)
 
 
-def _measure(context: Context, lease: Lease, network: NetworkRow, image_set: ImageSetRow, cells: list[Cell]) -> None:
+def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]) -> None:
     """Measure cells of one rung until they are done or more urgent work waits.
 
     A source whose images cannot be read now is left for later: UnavailableError is raised after the others.
     """
     unavailable: UnavailableError | None = None
-    target = _load_target(context, network, image_set, cells[0].rung)
+    target = _load_target(context, subject.network, subject.image_set, cells[0].rung)
     for done, cell in enumerate(cells):
-        lease.check(done / len(cells))
+        lease.check_between_results(done / len(cells))
         try:
-            record = _transfer(context, lease, target, cell)
+            record = _transfer(context, lease, subject, target, cell)
         except UnavailableError as error:
             unavailable = error
+            continue
+        except OtherImagesError as error:
+            log.warning("%s comes out otherwise when it is attacked again: so are its cells", error)
+            with transaction(context.sessions, context.bell.ring) as session:
+                replace_attack(session, lease.claim, cell.source_id, cell.rung, error.attack.images_sha256)
             continue
         except EngineError as error:
             with transaction(context.sessions, context.bell.ring) as session:
                 record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
             continue
         with transaction(context.sessions, context.bell.ring) as session:
-            record_transfer(session, lease.claim, record)
+            if record is not None:
+                record_transfer(session, lease.claim, record)
             if more_urgent_waits(session, lease.claim):
                 return
     if unavailable is not None:
@@ -117,10 +127,14 @@ def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, 
     )
 
 
-def _transfer(context: Context, lease: Lease, target: _Target, cell: Cell) -> TransferRecord:
+def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target, cell: Cell) -> TransferRecord | None:
+    """The cell; None where its source is being attacked anew."""
     with context.sessions() as session:
         source = _read_source(session, lease, target.image_set, cell)
-    made = read_arrays(context.store.open_local(source.images))
+    if source is None:
+        return None
+    made = adversarial_images(context, lease, subject, source.attack)
+    started = time.perf_counter()
     common = source.correct & target.correct
     fooled = measure.transfer(target.classifier, made["images"], made["positions"], target.labels, common)
     floor_fooled = ceiling_fooled = None
@@ -135,10 +149,12 @@ def _transfer(context: Context, lease: Lease, target: _Target, cell: Cell) -> Tr
         floor_fooled=floor_fooled,
         ceiling_fooled=ceiling_fooled,
         numeric_path=target.classifier.numeric_path,
+        images_sha256=source.attack.images_sha256,
+        seconds=time.perf_counter() - started,
     )
 
 
-def _ceiling(context: Context, lease: Lease, target: _Target, source: _Source, made: dict[str, NDArray[Any]]) -> Bools:
+def _ceiling(context: Context, lease: Lease, target: _Target, source: _Source, made: Arrays) -> Bools:
     """Where the source is fooled by its own images after the target's size: once a source, size and rung."""
     side = target.network.input_side
     with context.sessions() as session:
@@ -159,10 +175,12 @@ def _ceiling(context: Context, lease: Lease, target: _Target, source: _Source, m
     return measure.ceiling(classifier, made["images"], made["positions"], target.labels, target_side=side)
 
 
-def _read_source(session: Session, lease: Lease, image_set: ImageSetRow, cell: Cell) -> _Source:
-    attack = session.get_one(AttackRow, (lease.claim.comparison_id, cell.source_id, cell.rung))
+def _read_source(session: Session, lease: Lease, image_set: ImageSetRow, cell: Cell) -> _Source | None:
+    attack = session.get(AttackRow, (lease.claim.comparison_id, cell.source_id, cell.rung))
+    if attack is None:
+        return None
     return _Source(
         network=session.get_one(NetworkRow, cell.source_id),
         correct=clean_bits(clean_evaluation(session, cell.source_id, image_set, cell.rung)),
-        images=attack.images_sha256,
+        attack=attack,
     )
