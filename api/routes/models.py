@@ -166,11 +166,11 @@ def get_model(
     summary="The weights, as safetensors",
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
-def get_checkpoint(model: Reference, request: Request, services: ServicesOf) -> Response:
+def get_checkpoint(model: Reference, request: Request, services: ServicesOf, actor: ActorOf) -> Response:
     """The weights as they are measured; ranges are supported."""
     found = find(services, model)
     with services.sessions.begin() as session:
-        sha256 = checkpoint_of(session, found)
+        sha256 = checkpoint_of(session, found, actor=actor)
     if sha256 is None:
         raise NotReadyError(f"the weights of {found.name} are not fetched yet: GET /models/{found.name} tells when.")
     entity_tag = f'"{found.network.digest if found.network else sha256.hex()}"'

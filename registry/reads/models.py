@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from registry.access import Actor, require_owner
 from registry.naming import own_name
 from registry.reads.progress import Progress, read_progress
 from registry.reads.snapshot import Snapshot
@@ -158,8 +159,12 @@ def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None
     )
 
 
-def checkpoint_of(session: Session, model: Model) -> bytes | None:
-    """The sha256 of the weights as safetensors: the prepared ones, else the file as it was uploaded, else None."""
+def checkpoint_of(session: Session, model: Model, *, actor: Actor) -> bytes | None:
+    """The sha256 of the weights as safetensors: the prepared ones, else the file as it was uploaded, else None.
+
+    Scores are for all to see, weights are the owner's: ForbiddenError for anybody else.
+    """
+    require_owner(actor, model.owner, f"model {model.name!r}")
     if model.network is not None:
         return bytes.fromhex(model.network.weights)
     return session.scalars(select(ModelRow.checkpoint).where(ModelRow.id == model.id)).one()
