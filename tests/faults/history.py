@@ -118,7 +118,7 @@ def check_results(found: Measured, expected: Measured) -> Iterator[Anomaly]:
 
 def check_rows(session: Session, acknowledged: Iterable[str]) -> Iterator[Anomaly]:
     """Every acknowledged model is there and sound, and nothing waits, runs, failed or was refused."""
-    named = dict(session.execute(select(NameRow.name, NameRow.model_id)).tuples().all())
+    named = set(session.scalars(select(NameRow.name)))
     for name in acknowledged:
         if name not in named:
             yield Anomaly(Wrong.LOST, name)
