@@ -1,13 +1,16 @@
 """Headers that keep browsers from doing more with an answer than was meant; on every answer, errors included.
 
-There is no Access-Control-Allow-Origin: pages of other origins read nothing here (CORS is off). Strict-Transport-
-Security is left to the proxy that speaks HTTPS: said over plain HTTP it means nothing, and here it would bind localhost.
+There is no Access-Control-Allow-Origin: pages of other origins read nothing here (CORS is off).
+Strict-Transport-Security is left to the proxy that speaks HTTPS: over plain HTTP, browsers do not heed it.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # JSON needs nothing; a page says what it needs
-_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+_POLICY = (
+    b"content-security-policy",
+    b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+)
 _ALWAYS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
