@@ -25,24 +25,29 @@ from api.routes import (
     health,
     image_sets,
     keys,
+    metrics,
     models,
     pairs,
+    plan,
     protocols,
     recommend,
     session,
     similar,
+    webhooks,
     work,
 )
 from api.services import make_services
+from api.traffic import Meter, Traffic
 from registry.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application; connections and threads begin and end with its lifespan."""
+    traffic = Traffic()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = make_services(settings)
+        services = make_services(settings, traffic)
         app.state.services = services
         services.watch.start()
         try:
@@ -61,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         # outermost first; who may ask is decided right after the host, outside everything that answers
         middleware=[
+            Middleware(Meter, traffic=traffic),
             Middleware(SecureHeaders),
             Middleware(RequestLog),
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
@@ -72,8 +78,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for noun in (
         models,
+        plan,
         changes,
         events,
+        webhooks,
         aliases,
         audit,
         similar,
@@ -88,6 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         keys,
         session,
         health,
+        metrics,
     ):
         app.include_router(noun.router)
     problems.install(app)

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from registry.analyses import fail_analyses
 from registry.jobs import Claim, fail, retry_later, take_expired
-from registry.models import fail_model, fail_network
+from registry.models import fail_model, fail_network, tell_of_network
 from registry.tables import JobKind, JobRow
 from registry.versions import raise_version
 
@@ -40,7 +40,9 @@ def _blame(session: Session, job: Claim | JobRow, reason: str) -> None:
     elif job.kind is JobKind.EVALUATE:
         assert job.network_id is not None
         fail_network(session, job.network_id, f"it cannot be evaluated: {reason}")
-    else:
+    elif job.kind is not JobKind.NOTIFY:  # which is about nobody: its own row says why
         # an attack or its transfers fail in one comparison: the job's row says so, other comparisons go on
         assert job.comparison_id is not None
+        assert job.network_id is not None
+        tell_of_network(session, job.network_id, f"its {job.kind} failed: {reason}", job.comparison_id)
         raise_version(session, job.comparison_id)

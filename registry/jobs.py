@@ -27,6 +27,7 @@ from registry.workers import count_lost_leases
 LANE_OF = {
     JobKind.PREPARE: Lane.LIGHT,
     JobKind.ANALYSE: Lane.LIGHT,
+    JobKind.NOTIFY: Lane.LIGHT,
     JobKind.EVALUATE: Lane.COMPUTE,
     JobKind.ATTACK: Lane.COMPUTE,
     JobKind.TRANSFERS: Lane.COMPUTE,
@@ -38,6 +39,7 @@ PRIORITY = {
     (JobKind.EVALUATE, 0): 10,
     (JobKind.ATTACK, 0): 20,
     (JobKind.TRANSFERS, 0): 30,
+    (JobKind.NOTIFY, 0): 40,
     (JobKind.ATTACK, 1): 50,
     (JobKind.TRANSFERS, 1): 60,
     (JobKind.ANALYSE, 0): 70,
@@ -213,6 +215,15 @@ def finish_with(session: Session, claimed: Claim, left_at_rung: int | None) -> N
     """
     hold(session, claimed)
     _rest(session, session.get_one(JobRow, claimed.job_id, populate_existing=True), left_at_rung)
+
+
+def finish_until(session: Session, claimed: Claim, due: datetime | None) -> None:
+    """Return the row to rest, or to the queue for the moment when more is due; at once where more was wanted since."""
+    hold(session, claimed)
+    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
+    again = job.wanted > job.taken
+    _rest(session, job, 0 if again or due is not None else None)
+    job.not_before = None if again else due
 
 
 def give_back(session: Session, claimed: Claim, *, reason: str | None = None) -> None:

@@ -13,13 +13,25 @@ from registry.access import Actor, record_audit, require_owner
 from registry.artifacts import Artifact
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.declarations import InputDeclaration, ModelDeclaration
+from registry.deliveries import tell
 from registry.errors import ConflictError, InvalidError, NotFoundError, StaleError
 from registry.jobs import fence_off, want
 from registry.naming import find_model, own_name, resolve
 from registry.results import retry_measuring
-from registry.tables import JobKind, ModelRow, ModelState, NameRow, Source, TaskRow
+from registry.tables import (
+    ComparisonRow,
+    ImageSetRow,
+    JobKind,
+    ModelRow,
+    ModelState,
+    NameRow,
+    ProtocolRow,
+    Source,
+    TaskRow,
+)
 from registry.tasks import class_map, default_task, find_task_for, get_task
 from registry.versions import raise_all_versions
+from registry.webhooks import EventKind
 from sat_engine import catalogue
 from sat_engine.catalogue import CatalogueEntry
 from sat_engine.errors import ArchitectureError
@@ -57,6 +69,7 @@ def register_model(
         license=declaration.license,
         card=declaration.card,
         tags=declaration.tags,
+        last_rung=declaration.last_rung,
     )
     return _enter(session, model, declaration.name)
 
@@ -144,6 +157,8 @@ def fail_model(session: Session, model_id: int, reason: str) -> None:
     model = session.get_one(ModelRow, model_id, with_for_update=True)
     model.state, model.failure, model.concern = ModelState.FAILED, reason, None
     session.flush()
+    if model.deleted_at is None:
+        tell(session, EventKind.FAILED, model.id, reason=reason, comparison=None)
     raise_all_versions(session)
 
 
@@ -155,10 +170,30 @@ def fail_network(session: Session, network_id: int, reason: str) -> None:
         .order_by(ModelRow.id)
         .with_for_update()
     )
-    for model in models.all():
+    failed = models.all()
+    for model in failed:
         model.state, model.failure, model.concern = ModelState.FAILED, reason, None
     session.flush()
+    for model in failed:
+        tell(session, EventKind.FAILED, model.id, reason=reason, comparison=None)
     raise_all_versions(session)
+
+
+def tell_of_network(session: Session, network_id: int, reason: str, comparison_id: int) -> None:
+    """Tell webhooks that the network's models cannot be measured in a comparison; they stay what they are."""
+    comparison = session.execute(
+        select(ImageSetRow.name, ProtocolRow.name)
+        .join(ComparisonRow, ComparisonRow.image_set_id == ImageSetRow.id)
+        .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
+        .where(ComparisonRow.id == comparison_id)
+    ).one()
+    models = session.scalars(
+        select(ModelRow.id)
+        .where(ModelRow.network_id == network_id, ModelRow.deleted_at.is_(None), ModelRow.state.in_(LIVE_STATES))
+        .order_by(ModelRow.id)
+    )
+    for model_id in models.all():
+        tell(session, EventKind.FAILED, model_id, reason=reason, comparison="/".join(comparison))
 
 
 def _enter(session: Session, model: ModelRow, name: str) -> str:

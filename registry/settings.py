@@ -1,5 +1,6 @@
 """Settings, read once at an entry point and passed down. docs/settings.md explains each one."""
 
+import re
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import AliasChoices, Field, SecretStr, field_validator, model_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from registry.tables import Lane
+from registry.tables.catalogue import NAME_PATTERN
 
 GIBIBYTE = 1024**3
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -70,6 +72,12 @@ class Settings(DatabaseSettings):
     )
     keys: KeyMode = Field(default=KeyMode.REQUIRED, description="loopback: none, on 127.0.0.1 only.")
     writes_per_minute: int = Field(default=600, ge=0, description="Of one key; 0: as many as it likes.")
+    sources: Annotated[dict[str, Path], NoDecode] = Field(
+        default_factory=dict, description="Folders to register files from: name=/path, separated by commas."
+    )
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Hosts that webhooks may be on: names, *.domain, addresses, networks; by commas."
+    )
     lanes: Annotated[tuple[Lane, ...], NoDecode] = Field(
         default=(Lane.COMPUTE, Lane.LIGHT), description="Which jobs a worker takes, separated by commas."
     )
@@ -93,6 +101,24 @@ class Settings(DatabaseSettings):
     @classmethod
     def _split_hosts(cls, hosts: object) -> object:
         return tuple(host.strip() for host in hosts.split(",")) if isinstance(hosts, str) else hosts
+
+    @field_validator("webhook_hosts", mode="before")
+    @classmethod
+    def _split_webhook_hosts(cls, hosts: object) -> object:
+        return tuple(host.strip() for host in hosts.split(",") if host.strip()) if isinstance(hosts, str) else hosts
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _split_sources(cls, sources: object) -> object:
+        if not isinstance(sources, str):
+            return sources
+        named = [each.strip().partition("=") for each in sources.split(",") if each.strip()]
+        wrong = [name for name, _, path in named if not re.fullmatch(NAME_PATTERN, name) or not path.startswith("/")]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]!r} needs a name and an absolute path: SAT_SOURCES=zoo=/data/zoo,more=/mnt/more"
+            )
+        return {name: Path(path) for name, _, path in named}
 
     @field_validator("lanes", mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from registry.database import foreign_revision, make_engine, make_sessions
 from registry.settings import Settings
 from registry.tables import JobKind, Lane, WorkerRow
 from registry.workers import say_goodbye
+from sat_engine.memory import keep_freed_memory
 from sat_engine.protocol import ENGINE_REVISION
 from worker.context import Context
 from worker.device import choose_device
@@ -29,7 +30,7 @@ PAUSE_SECONDS = 0.5
 
 def load_tasks() -> dict[JobKind, Task]:
     """The task of each kind of job; importing them imports torch."""
-    from worker.tasks import analyse, attack, evaluate, prepare, transfers
+    from worker.tasks import analyse, attack, evaluate, notify, prepare, transfers
 
     return {
         JobKind.PREPARE: prepare.run,
@@ -37,6 +38,7 @@ def load_tasks() -> dict[JobKind, Task]:
         JobKind.ATTACK: attack.run,
         JobKind.TRANSFERS: transfers.run,
         JobKind.ANALYSE: analyse.run,
+        JobKind.NOTIFY: notify.Notify().run,
     }
 
 
@@ -124,6 +126,8 @@ def hold_still(context: Context, lane: Lane) -> None:
 def serve(settings: Settings) -> int:
     """Run one solo worker process for the settings' lanes until it is told to stop; return its exit status."""
     context = make_context(settings)
+    if context.device.torch_name == "cpu":
+        keep_freed_memory()
     app = make_app(context)
     queues = ",".join(queue_name(lane) for lane in settings.lanes)
     log.info("worker %s on %s takes %s", context.worker_id, context.device.label, queues)

@@ -132,6 +132,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_deliveries_webhook_id"), "deliveries", ["webhook_id"], unique=False)
     op.create_table(
+        "milestones",
+        sa.Column("comparison_id", sa.Integer(), nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("reached_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["comparison_id"], ["comparisons.id"], name=op.f("fk_milestones_comparison_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_milestones_model_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("comparison_id", "model_id", name=op.f("pk_milestones")),
+    )
+    op.create_table(
         "uploads",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), server_default="", nullable=False),
@@ -190,6 +201,7 @@ def downgrade() -> None:
     op.drop_column("evaluations", "seconds")
     op.drop_column("attacks", "seconds")
     op.drop_table("uploads")
+    op.drop_table("milestones")
     op.drop_index(op.f("ix_deliveries_webhook_id"), table_name="deliveries")
     op.drop_index("ix_deliveries_waiting", table_name="deliveries", postgresql_where=sa.text("state = 'waiting'"))
     op.drop_table("deliveries")

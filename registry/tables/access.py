@@ -108,6 +108,15 @@ class DeliveryRow(Base):
     __table_args__ = (Index("ix_deliveries_waiting", "id", postgresql_where=text("state = 'waiting'")),)
 
 
+class MilestoneRow(Base):
+    """That a model was measured against all others in a comparison: told the first time, however it goes on."""
+
+    __tablename__ = "milestones"
+    comparison_id: Mapped[int] = mapped_column(ForeignKey("comparisons.id", ondelete="CASCADE"), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    reached_at: Mapped[Now]
+
+
 class UploadRow(Base):
     """A large file that arrives in pieces; its bytes lie in the artifact store's spool."""
 

@@ -3,6 +3,7 @@
 import time
 
 from registry.database import transaction
+from registry.deliveries import ask_for_news
 from registry.image_sets import part_bounds
 from registry.jobs import finish_with, hold
 from registry.pending import pending_attacks
@@ -34,6 +35,8 @@ def run(context: Context, lease: Lease) -> None:
         hold(session, claimed)
         left = pending_attacks(session, network.id, subject.comparison_id, image_set)
         finish_with(session, claimed, left[0] if left else None)
+        if not left:
+            ask_for_news(session)
 
 
 def _attack(context: Context, lease: Lease, subject: Subject, evaluation: EvaluationRow) -> AttackRecord:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.database import transaction
+from registry.deliveries import ask_for_news
 from registry.errors import UnavailableError
 from registry.jobs import finish_with, hold, more_urgent_waits
 from registry.pending import Cell, pending_cells
@@ -76,6 +77,8 @@ def run(context: Context, lease: Lease) -> None:
         hold(session, claimed)
         left = pending_cells(session, network.id, subject.comparison_id, image_set)
         finish_with(session, claimed, left[0].rung if left else None)
+        if not left:
+            ask_for_news(session)
 
 
 def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]) -> None:
