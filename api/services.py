@@ -14,6 +14,8 @@ from api.cache import AnswerCache
 from api.keyring import KeyRing
 from api.limiting import WriteLimit
 from api.live import Live
+from api.metrics import Metrics
+from api.traffic import Traffic
 from registry.artifacts import ArtifactStore, open_store
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
@@ -38,6 +40,7 @@ class Services:
     live: Live
     keys: KeyRing
     writes: WriteLimit
+    metrics: Metrics
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -58,7 +61,7 @@ class Services:
         self.engine.dispose()
 
 
-def make_services(settings: Settings) -> Services:
+def make_services(settings: Settings, traffic: Traffic) -> Services:
     """Connect to nothing yet: the database and the broker may be down when the process starts."""
     engine = make_engine(settings.database_url, pool_size=10, application="sat-api")
     sessions, watch = make_sessions(engine), Watch(engine)
@@ -73,6 +76,7 @@ def make_services(settings: Settings) -> Services:
         live=Live(watch),
         keys=KeyRing(sessions),
         writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
+        metrics=Metrics(sessions, watch, traffic),
     )
 
 

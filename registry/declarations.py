@@ -2,7 +2,7 @@
 
 import re
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -15,6 +15,12 @@ def require_no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("text must not hold the character U+0000; leave it out")
     return text
+
+
+def without_null(schema: dict[str, Any]) -> None:
+    """Take null out of a field's JSON schema: the field may be left out, but not sent as null."""
+    schema["anyOf"] = [each for each in schema["anyOf"] if each != {"type": "null"}]
+    schema.pop("default", None)
 
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
@@ -90,6 +96,7 @@ class ModelDeclaration(Declaration):
     )
     expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
     supersedes: Reference | None = None
+    last_rung: Literal[0, 1] = Field(default=1, description="0: measure on the first images only, until it is raised.")
 
     @model_validator(mode="after")
     def _classes_or_task(self) -> Self:
@@ -98,6 +105,24 @@ class ModelDeclaration(Declaration):
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
             raise ValueError("`classes` repeats a name; each output stands for one class")
         return self
+
+
+class PlannedModel(ModelDeclaration):
+    """One of the models of POST /plan: what POST /models would get, and the size of the file."""
+
+    checkpoint_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="Left out: 4 bytes a parameter."
+    )
+
+
+# A plan reads no files, but each declaration is checked.
+MAX_PLANNED = 10_000
+
+
+class PlanDeclaration(Declaration):
+    """The body of POST /plan."""
+
+    models: Annotated[list[PlannedModel], Field(min_length=1, max_length=MAX_PLANNED)]
 
 
 class PartsDeclaration(Declaration):

@@ -37,6 +37,7 @@ class EvaluationResult:
     correct: np.ndarray
     logits: bytes
     numeric_path: str
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +50,7 @@ class AttackRecord:
     noise_fooled: np.ndarray
     images: bytes
     numeric_path: str
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,7 @@ class TransferRecord:
     floor_fooled: np.ndarray | None
     ceiling_fooled: np.ndarray | None
     numeric_path: str
+    seconds: float | None = None
     images_sha256: bytes | None = None  # of the images that were used; None: whatever the attack has
 
 
@@ -82,6 +85,7 @@ def record_evaluation(session: Session, claimed: Claim, image_set: ImageSetRow, 
             logits=result.logits,
             numeric_path=result.numeric_path,
             worker_id=claimed.worker_id,
+            seconds=result.seconds,
         )
         .on_conflict_do_nothing()
     )
@@ -118,6 +122,7 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
             images_sha256=record.images,
             numeric_path=record.numeric_path,
             worker_id=claimed.worker_id,
+            seconds=record.seconds,
             fence=claimed.fence,
         )
         .on_conflict_do_nothing()
@@ -168,6 +173,7 @@ def record_transfer(session: Session, claimed: Claim, record: TransferRecord) ->
             ceiling_fooled=_pack(record.ceiling_fooled),
             numeric_path=record.numeric_path,
             worker_id=claimed.worker_id,
+            seconds=record.seconds,
             fence=claimed.fence,
         )
         .on_conflict_do_nothing()

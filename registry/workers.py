@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from registry.database import database_revision
 from registry.errors import ConflictError, NotFoundError
 from registry.tables import ComparisonRow, ComparisonState, WorkerRow, WorkerWish
 
@@ -50,7 +49,8 @@ def report_in(session: Session, worker_id: int, memory: DeviceMemory | None) -> 
         entered=wish is not None,
         wish=wish or WorkerWish.RUN,
         paused=frozenset(paused),
-        revision=database_revision(session),
+        # as alembic keeps it, without alembic's two lines of log a time
+        revision=session.scalars(text("select version_num from alembic_version")).first(),
     )
 
 
@@ -59,7 +59,8 @@ def ask_worker(session: Session, worker_id: int, wish: WorkerWish) -> WorkerRow:
 
     NotFoundError for an unknown worker, ConflictError for one that has left: a new process is a new worker.
     """
-    worker = session.get(WorkerRow, worker_id, with_for_update=True)
+    # not the key: results that are being recorded refer to it
+    worker = session.get(WorkerRow, worker_id, with_for_update={"key_share": True})
     if worker is None:
         raise NotFoundError(f"there is no worker {worker_id}: GET /workers lists them.")
     if worker.left_at is not None:

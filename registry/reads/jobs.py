@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from registry.tables import JobKind, JobRow, JobState, ModelRow, NameRow, NetworkRow, WorkerRow
+from registry.tables import JobKind, JobRow, JobState, ModelRow, NameRow, NetworkRow, WorkerRow, WorkerWish
 
 # Workers say that they live every 2 s.
 SILENT_SECONDS = 15.0
@@ -74,6 +74,12 @@ def list_workers(session: Session, *, everyone: bool, after: int, limit: int) ->
     running = _running_jobs(session)
     workers = [Worker(row=row, alive=alive, job=running.get(row.id)) for row, alive in rows[:limit]]
     return workers, total, len(rows) > limit
+
+
+def present_workers(session: Session) -> list[WorkerRow]:
+    """The workers that are alive and may claim jobs."""
+    alive = and_(WorkerRow.left_at.is_(None), _heard_within(SILENT_SECONDS))
+    return list(session.scalars(select(WorkerRow).where(alive, WorkerRow.wish == WorkerWish.RUN)))
 
 
 def find_worker(session: Session, worker_id: int) -> Worker:

@@ -90,7 +90,7 @@ def test_a_drained_worker_ends_after_its_job_and_a_paused_one_holds_still(worksh
         time.sleep(PASSES)
         assert drained.poll() is None  # its job is not done
     assert drained.wait(timeout=60) == 0
-    assert transfers(workshop) == 2  # the job's two sources on rung 0, and no other job
+    assert transfers(workshop) == 2, workshop.logs()  # the job's two sources on rung 0, and no other job
     assert worker_rows(workshop)[0].left_at is not None
     with workshop.sessions() as session:
         assert session.get_one(JobRow, job.id).worker_id is None

@@ -1,5 +1,7 @@
 """evaluate: a network's clean answers on every part of an image set, then its attack and transfers are asked for."""
 
+import time
+
 from registry.database import transaction
 from registry.jobs import finish
 from registry.networks import judge_accuracy
@@ -25,13 +27,16 @@ def run(context: Context, lease: Lease) -> None:
         for part, rung in missing:
             lease.check_between_results()
             images, labels = context.image_sets.reader(image_set).read(part, rung)
+            started = time.perf_counter()
             logits = measure.evaluate(classifier, images, progress=lease.check)
+            seconds = time.perf_counter() - started
             result = EvaluationResult(
                 part=part,
                 rung=rung,
                 correct=measure.correct(logits, labels),
                 logits=store_arrays(context, "logits", {"logits": logits}).sha256,
                 numeric_path=classifier.numeric_path,
+                seconds=seconds,
             )
             with transaction(context.sessions, context.bell.ring) as session:
                 record_evaluation(session, claimed, image_set, result)
