@@ -29,10 +29,12 @@ from api.routes import (
     models,
     pairs,
     plan,
+    plane,
     protocols,
     recommend,
     session,
     similar,
+    upkeep,
     webhooks,
     work,
 )
@@ -79,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in (
         models,
         plan,
+        plane,
         changes,
         events,
         webhooks,
@@ -96,6 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
         keys,
         session,
         health,
+        upkeep,
         metrics,
     ):
         app.include_router(noun.router)

@@ -23,6 +23,7 @@ from worker.device import choose_device
 from worker.images import ImageSets
 from worker.reconciler import Reconciler
 from worker.runner import Task, drain
+from worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.5
@@ -92,7 +93,7 @@ def make_app(context: Context) -> Celery:
     """The Celery app whose one task drains a lane."""
     app = make_celery(context.settings.redis_url)
     tasks = load_tasks()
-    reconciler = Reconciler(context)
+    reconciler, upkeep = Reconciler(context), Upkeep(context)
 
     @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]  # celery ships no types
     def work(lane: str) -> None:
@@ -101,11 +102,13 @@ def make_app(context: Context) -> Celery:
 
     def on_ready(**_: Any) -> None:
         reconciler.start()
+        upkeep.start()
 
     def on_shutting_down(**_: Any) -> None:
         context.stopping.set()
 
     def on_shutdown(**_: Any) -> None:
+        upkeep.stop()
         reconciler.stop()
 
     # weak=False: the handlers are closures, and nothing else holds them
