@@ -116,3 +116,7 @@ class Registry(Connection):
     all_jobs = _items(Routes.all_jobs)
     workers = _items(Routes.workers)
     ready = _result(Routes.ready)
+
+    collect_garbage = _result(Routes.collect_garbage)
+    doctor = _result(Routes.doctor)
+    verify = _result(Routes.verify)

@@ -4,9 +4,10 @@ from client.routes.answers import AnswerRoutes
 from client.routes.measuring import MeasuringRoutes
 from client.routes.models import ModelRoutes
 from client.routes.naming import NamingRoutes
+from client.routes.upkeep import UpkeepRoutes
 
 __all__ = ["Routes"]
 
 
-class Routes(ModelRoutes, NamingRoutes, AnswerRoutes, MeasuringRoutes):
+class Routes(ModelRoutes, NamingRoutes, AnswerRoutes, MeasuringRoutes, UpkeepRoutes):
     """All routes."""
