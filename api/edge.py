@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api import problems
 from api.actors import REQUEST_ID as REQUEST_ID_ENTRY
 from api.problems import problem
 
@@ -39,6 +40,7 @@ class RequestLog:
         given = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
         scope[REQUEST_ID_ENTRY] = request_id
+        problems.request_id.set(request_id)
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -56,7 +58,7 @@ class RequestLog:
             _log.exception("request failed", id=request_id, method=scope["method"], path=scope["path"])
             if status == 0:
                 detail = f"this is a fault of the registry; its log knows more under the id {request_id}."
-                await problem(500, "Internal error", detail, {"request_id": request_id})(scope, receive, send_with_id)
+                await problem(500, "Internal Server Error", detail)(scope, receive, send_with_id)
         _report(scope, request_id, status, time.perf_counter() - started)
 
 

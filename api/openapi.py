@@ -1,5 +1,7 @@
-"""What the OpenAPI document says beside the routes."""
+"""What the OpenAPI document says beside the routes: who may ask, every error that may come, and where answers lead."""
 
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -7,6 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from api.credentials import COOKIE
+from api.openapi_links import LINKS
+from api.policy import required_scope
+from api.problems import MEDIA_TYPE
+from api.schemas.base import Problem
 from api.schemas.keys import SignIn
 from registry.declarations import ImageSetDeclaration, ModelDeclaration
 
@@ -27,6 +34,16 @@ DESCRIPTION = (
     "Errors are problem documents (RFC 9457) whose `detail` says what to do. Reads carry an ETag. Lists come in pages: "
     "`next` is the path of the next one."
 )
+METHODS = ("get", "put", "post", "delete", "patch")
+FIRST_ERROR = 400
+PROBLEM, FRAMEWORKS_OWN = "#/components/schemas/Problem", "#/components/schemas/HTTPValidationError"
+# On every route: without a key, with too little of one, unreadable, a fault, the database away.
+ALWAYS = (401, 403, 422, 500, 503)
+OF_A_THING, OF_A_BODY, OF_A_CHANGE = (404,), (413, 415), (409, 429)
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
+_REQUEST_ID = {
+    "X-Request-Id": {"description": "As it was sent, or made; the server's log has it.", "schema": {"type": "string"}}
+}
 
 
 def operation_id(route: APIRoute) -> str:
@@ -35,19 +52,95 @@ def operation_id(route: APIRoute) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Add the forms' metadata, which no parameter of a route declares, to the document's schemas."""
+    """Have the app make its document here, once."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
+            app.openapi_schema = _complete(
+                get_openapi(
+                    title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
+                )
             )
-            _, forms = models_json_schema(
-                [(ModelDeclaration, "validation"), (ImageSetDeclaration, "validation"), (SignIn, "validation")],
-                ref_template="#/components/schemas/{model}",
-            )
-            document["components"]["schemas"] |= forms["$defs"]
-            app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way of extending the document
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    components = document["components"]
+    _, forms = models_json_schema(
+        [(each, "validation") for each in (ModelDeclaration, ImageSetDeclaration, SignIn, Problem)],
+        ref_template="#/components/schemas/{model}",
+    )
+    components["schemas"] |= forms["$defs"]
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which are never sent
+        components["schemas"].pop(name, None)
+    components["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key; loopback mode asks for none."},
+        "page": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What POST /session gives pages."},
+    }
+    components["responses"] = {}
+    for path, method, operation in operations(document):
+        scope = required_scope(method.upper(), path)
+        operation["security"] = [] if scope is None else [{"key": []}, {"page": []}]
+        if scope is not None:
+            operation["x-scope"] = scope.value
+        _add_errors(path, method, operation, components["responses"])
+        _add_headers(method, operation)
+        for status, links in LINKS.get(operation["operationId"], {}).items():
+            operation["responses"][status]["links"] = links
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and content of every operation of a document."""
+    for path, item in document["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def _add_errors(path: str, method: str, operation: dict[str, Any], shared: dict[str, Any]) -> None:
+    """Every error is a problem document: what a route declares of its own, and what may come from any."""
+    responses = operation["responses"]
+    statuses = {int(status) for status in responses if status.isdigit() and _is_problem(int(status), responses[status])}
+    statuses |= set(ALWAYS) - {int(status) for status in responses if status.isdigit()}
+    statuses |= set(OF_A_THING) if "{" in path or _selects(operation) else set()
+    statuses |= set(OF_A_BODY) if "requestBody" in operation else set()
+    statuses |= set(OF_A_CHANGE) if method != "get" else set()
+    if required_scope(method.upper(), path) is None:
+        statuses -= {403, 429} if method == "get" else {429}
+    for status in sorted(statuses):
+        shared.setdefault(str(status), _problem_response(status))
+        responses[str(status)] = {"$ref": f"#/components/responses/{status}"}
+
+
+def _is_problem(status: int, response: dict[str, Any]) -> bool:
+    schemas = {content.get("schema", {}).get("$ref", "") for content in response.get("content", {}).values()}
+    return (
+        status >= FIRST_ERROR
+        and schemas <= {"", PROBLEM, FRAMEWORKS_OWN}
+        and "text/html" not in response.get("content", ())
+    )
+
+
+def _selects(operation: dict[str, Any]) -> bool:
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    return bool(names & {"image_set", "protocol", "comparisons", "include", "student"})
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    phrase = HTTPStatus(status).phrase
+    return {
+        "description": f"{phrase}; `detail` says what to do.",
+        "headers": _REQUEST_ID | (_RETRY_AFTER if status in {429, 503} else {}),
+        "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}},
+    }
+
+
+def _add_headers(method: str, operation: dict[str, Any]) -> None:
+    """Reads with an entity tag can be asked for again for nothing."""
+    good = operation["responses"].get("200")
+    if method == "get" and good is not None and operation["operationId"] not in {"get_health", "get_readiness"}:
+        good.setdefault("headers", {})["ETag"] = {"schema": {"type": "string"}}
+        operation["responses"].setdefault("304", {"description": "Unchanged since the tag in If-None-Match."})

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from registry.errors import InvalidError, NotReadyError, RegistryError, RunningError, TooLargeError, UnavailableError
 from registry.reads.outage import explain
@@ -19,14 +21,18 @@ from sat_engine.errors import EngineError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
+# of the request that is being answered: entered by the outermost layer, and carried along into threads
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _log = logging.getLogger(__name__)
 
 
 def problem(
     status: int, title: str, detail: str, extras: Mapping[str, object] = {}, headers: Mapping[str, str] = {}
 ) -> Response:
-    """A problem document; detail says what to do."""
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **extras}
+    """A problem document; detail says what to do. It carries the request's id, under which the log knows it."""
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    content |= {"request_id": known} if (known := request_id.get()) else {}
+    content |= extras
     body = json.dumps(content, ensure_ascii=False, default=list).encode()
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
 
@@ -96,7 +102,20 @@ def _from_http(request: Request, error: HTTPException) -> Response:
         HTTPStatus.NOT_FOUND: f"there is no {path}: GET /docs shows all routes.",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {request.method}: GET /docs shows what it takes.",
     }.get(status, str(error.detail))
-    return problem(status, status.phrase, detail, headers=error.headers or {})
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_of(request))
+    return problem(status, status.phrase, detail, headers=headers)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path takes; Starlette names the methods of the first of its routes alone."""
+    methods: set[str] = set()
+    for route in request.app.router.routes:
+        match, _ = route.matches(request.scope)
+        if match is Match.PARTIAL and isinstance(route, Route):
+            methods |= set(route.methods or ())
+    return sorted(methods)
 
 
 def _where(location: Iterable[object]) -> str:

@@ -13,10 +13,16 @@ from registry.errors import NotFoundError
 from registry.reads.snapshot import Snapshot
 
 ImageSetParameter = Annotated[
-    str | None, Query(alias="image_set", description="Name of the image set; left out: the default comparison's.")
+    str | None,
+    Query(
+        alias="image_set",
+        description="Name of the image set; left out: the default comparison's.",
+        examples=["digits"],
+    ),
 ]
 ProtocolParameter = Annotated[
-    str | None, Query(alias="protocol", description="Name of the protocol; left out: the default comparison's.")
+    str | None,
+    Query(alias="protocol", description="Name of the protocol; left out: the default comparison's.", examples=["pgd"]),
 ]
 
 T = TypeVar("T")

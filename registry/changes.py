@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
 from registry.archiving import archive_model, measure_to, unarchive_model
-from registry.declarations import Card, Declaration, Text, Word
+from registry.declarations import Card, Declaration, Text, Word, without_null
 from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.models import require_revision
 from registry.naming import own_name, resolve
@@ -23,20 +23,27 @@ class ModelChange(Declaration):
     """The body of PATCH /models/<model>: fields that are left out stay as they are."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"tags": ["baseline", "2026"], "card": "# resnet-a\n\nTrained on …"}]}
+        json_schema_extra={
+            "minProperties": 1,
+            "examples": [{"tags": ["baseline", "2026"], "card": "# resnet-a\n\nTrained on …"}],
+        }
     )
 
-    description: Text | None = None
-    tags: Annotated[list[Word], Field(max_length=64)] | None = None
-    card: Card | None = Field(default=None, description="Markdown.")
+    description: Text | None = Field(default=None, json_schema_extra=without_null)
+    tags: Annotated[list[Word], Field(max_length=64)] | None = Field(default=None, json_schema_extra=without_null)
+    card: Card | None = Field(default=None, description="Markdown.", json_schema_extra=without_null)
     license: Word | None = Field(default=None, description="null: none is known.")
     expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=None, description="null: none is expected. The model is judged by it at once."
     )
     state: Literal["archived", "ready"] | None = Field(
-        default=None, description="archived: measured no more, its scores stay. ready: measured again."
+        default=None,
+        description="archived: measured no more, its scores stay. ready: measured again.",
+        json_schema_extra=without_null,
     )
-    last_rung: Literal[0, 1] | None = Field(default=None, description="0: measured on the prefix only.")
+    last_rung: Literal[0, 1] | None = Field(
+        default=None, description="0: measured on the prefix only.", json_schema_extra=without_null
+    )
 
     @model_validator(mode="after")
     def _say_something(self) -> Self:

@@ -17,7 +17,7 @@ from registry.reads.snapshot import Snapshot
 router = APIRouter(tags=["similarity"])
 Comparisons = Annotated[
     str,
-    Query(description="Two names, with a comma between.", examples=["digits/pgd,digits/mi-fgsm"], max_length=600),
+    Query(description="Two names, with a comma between.", examples=["digits/pgd,digits/pgd-paper"], max_length=600),
 ]
 
 

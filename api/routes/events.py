@@ -25,13 +25,15 @@ LastEventId = Annotated[
     str | None, Header(description="The id of the last event that was received: the same state is not sent again.")
 ]
 ENDS = {Stage.MEASURED: "measured", Stage.ARCHIVED: "archived", Stage.FAILED: "failed"}
+# one event of the stream
+EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def _stream(schema: str) -> dict[int | str, dict[str, Any]]:
     described = f"Events `progress`, each with {schema} as JSON, and comments that keep the connection open."
     return {
-        200: {"description": described, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"description": described, "content": {"text/event-stream": {"schema": EVENT}}},
         503: {"model": Problem},
     }
 

@@ -63,7 +63,9 @@ async def recommend_ensemble(
 @router.get("/teacher", response_model=Teachers, summary="Models to learn from")
 async def recommend_teacher(
     reads: ReadsOf,
-    student: Annotated[str, Query(description="The student's name, alias, or `@<network digest>`.")],
+    student: Annotated[
+        str, Query(description="The student's name, alias, or `@<network digest>`.", examples=["resnet-a"])
+    ],
     k: Annotated[int, Query(ge=1, le=200, description="How many.")] = 5,
 ) -> Response:
     """Teachers by the paper's rule, with its guards and the strength of its evidence."""

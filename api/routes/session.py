@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 from api.actors import ActorOf
 from api.cache import make_body
 from api.credentials import COOKIE
-from api.problems import problem
+from api.problems import MEDIA_TYPE, problem
 from api.schemas.base import Problem
 from api.schemas.keys import Identity, SignIn
 from api.services import ServicesOf
@@ -44,7 +44,13 @@ async def get_session(request: Request, actor: ActorOf) -> Response:
     openapi_extra=BODY,
     responses={
         303: {"description": "To `next`, after a form."},
-        401: {"model": Problem, "description": "The key is none."},
+        401: {
+            "description": "The key is none.",
+            "content": {
+                MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}},
+                "text/html": {"schema": {"type": "string", "description": "The page again, after a form."}},
+            },
+        },
         422: {"model": Problem},
     },
 )

@@ -34,6 +34,7 @@ class Problem(BaseModel):
                     "title": "Not found",
                     "status": 404,
                     "detail": "there is no model 'resnet_a'. Did you mean resnet-a?",
+                    "request_id": "9f8b3a1c0d2e4f5a8b7c6d5e4f3a2b1c",
                     "near": ["resnet-a"],
                 }
             ]
@@ -44,3 +45,4 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
+    request_id: str = Field(description="That of X-Request-Id; the server's log has it.")

@@ -1,0 +1,50 @@
+"""Checks of this registry beside schemathesis' own; its command line loads this module (SCHEMATHESIS_HOOKS)."""
+
+import json
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, CheckContext, Response
+from schemathesis.generation import GenerationMode
+
+MEMBERS = {"type", "title", "status", "detail", "request_id"}
+
+
+@schemathesis.check
+def errors_are_problem_documents(ctx: CheckContext, response: Response, case: Case) -> None:
+    """RFC 9457 on every error, with the request id of the header and a sentence of some length."""
+    if response.status_code < 400 or _is_page(response):
+        return
+    assert _content_type(response) == "application/problem+json", _content_type(response)
+    problem = response.json()
+    assert set(problem) >= MEMBERS, f"{sorted(problem)} lacks {sorted(MEMBERS - set(problem))}"
+    assert problem["status"] == response.status_code
+    assert [problem["request_id"]] == response.headers["x-request-id"]
+    assert len(problem["detail"]) > 15, problem["detail"]
+
+
+@schemathesis.check
+def the_schema_says_all_that_it_is_checked_for(ctx: CheckContext, response: Response, case: Case) -> None:
+    """What the document calls valid is never refused by the rules that the document is made from."""
+    if response.status_code != 422 or case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
+        return
+    if str(case.media_type).startswith("multipart/"):  # the schema of the JSON inside a form's field is not followed
+        return
+    listed: Any = json.loads(response.content).get("errors")
+    assert not listed, f"the document allows what is refused: {listed}"
+
+
+@schemathesis.check
+def nothing_of_the_inside_is_shown(ctx: CheckContext, response: Response, case: Case) -> None:
+    """No traceback, no SQL, no file of the server in an answer."""
+    text = (response.content or b"")[:100_000]
+    for sign in (b"Traceback (most recent", b"psycopg", b"sqlalchemy", b"site-packages"):
+        assert sign not in text, sign
+
+
+def _content_type(response: Response) -> str:
+    return response.headers.get("content-type", [""])[0]
+
+
+def _is_page(response: Response) -> bool:
+    return _content_type(response).startswith("text/html")
