@@ -1,7 +1,9 @@
 """Keeping a claim: a thread renews the lease, and ends the process when a job outlives its time limit."""
 
+import faulthandler
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,8 @@ from worker.context import Context, StoppingError
 log = logging.getLogger(__name__)
 
 RENEWALS_PER_LEASE = 3
+# A process in which no Python thread has run for so many leases is ended: native code holds the interpreter.
+STUCK_LEASES = 8
 # EX_TEMPFAIL: the supervisor starts the process again
 EXIT_TIME_LIMIT = 75
 
@@ -50,7 +54,9 @@ class Lease:
         """Renew until done; runs in its own thread."""
         settings = self._context.settings
         deadline = time.monotonic() + settings.job_seconds
+        self._say_alive()
         while not self._done.wait(settings.lease_seconds / RENEWALS_PER_LEASE):
+            self._say_alive()
             if time.monotonic() > deadline:
                 self._end_process(settings.job_seconds)
             try:
@@ -62,6 +68,11 @@ class Lease:
             except SQLAlchemyError as error:
                 # the database may be restarting; the claim stands until the lease has run out
                 log.warning("lease of job %s not renewed: %s", self.claim.job_id, error)
+
+    def _say_alive(self) -> None:
+        """Put the end of this process off; the timer is native code too, and goes off although no thread can run."""
+        seconds = STUCK_LEASES * self._context.settings.lease_seconds
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
 
     def end(self) -> None:
         """Stop renewing."""
@@ -89,3 +100,4 @@ def keeping(context: Context, claimed: Claim) -> Iterator[Lease]:
     finally:
         lease.end()
         thread.join()
+        faulthandler.cancel_dump_traceback_later()

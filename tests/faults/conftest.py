@@ -12,7 +12,7 @@ from registry.artifacts import ArtifactStore
 from registry.database import Sessions, make_engine, make_sessions
 from tests.faults.baseline import measure_undisturbed
 from tests.faults.history import Measured
-from tests.faults.zoo import make_zoo, names_of
+from tests.faults.zoo import Entry, make_zoo
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,13 @@ class Undisturbed:
     sessions: Sessions
     store: ArtifactStore
     measured: Measured
-    names: tuple[str, ...]
+    entries: tuple[Entry, ...]
     copy: Callable[[], AbstractContextManager[tuple[str, Sessions]]]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models' names."""
+        return tuple(entry.name for entry in self.entries)
 
 
 @pytest.fixture(scope="session")
@@ -45,5 +50,5 @@ def undisturbed(servers, template, tmp_path_factory) -> Iterator[Undisturbed]:
                 yield copied, make_sessions(other)
                 other.dispose()
 
-        yield Undisturbed(url, make_sessions(engine), store, measured, tuple(names_of(entries)), copy)
+        yield Undisturbed(url, make_sessions(engine), store, measured, tuple(entries), copy)
         engine.dispose()

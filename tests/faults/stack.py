@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
@@ -36,9 +36,18 @@ class Stack:
     One thread starts and tends all processes: the kernel ends them with it.
     """
 
-    def __init__(self, folder: Path, *, compute_workers: int, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        compute_workers: int,
+        lease_seconds: float = LEASE_SECONDS,
+        settings: Mapping[str, str] = {},
+    ) -> None:
+        """Start nothing yet; settings are added to every process's environment."""
         self.folder = folder
         self.lease_seconds = lease_seconds
+        self._more = settings
         self.network = Network()
         self.proxies: dict[str, Proxy] = {}
         self.url = self.database_url = self.redis_url = ""
@@ -114,6 +123,7 @@ class Stack:
             "MKL_NUM_THREADS": "1",
             "OMP_WAIT_POLICY": "PASSIVE",
             "PYTHONUNBUFFERED": "1",
+            **self._more,
         }
 
     def create_database(self, name: str) -> None:

@@ -1,6 +1,6 @@
 """Many small networks that differ: two that were trained on digits, and disturbed copies of their weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,8 +77,3 @@ def image_set(path: Path) -> dict[str, object]:
         "parts": {"attack": N_ATTACK, "select": N_SELECT, "report": N_REPORT},
         "prefix": PREFIX,
     }
-
-
-def names_of(entries: Sequence[Entry]) -> list[str]:
-    """The models' names."""
-    return [entry.name for entry in entries]
