@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(RequestLog),
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
-            Middleware(BodyLimit),
+            Middleware(BodyLimit, stall_seconds=settings.stall_seconds),
             Middleware(Idempotency),
             Middleware(HotAnswers),
         ],

@@ -39,7 +39,7 @@ FIRST_ERROR = 400
 PROBLEM, FRAMEWORKS_OWN = "#/components/schemas/Problem", "#/components/schemas/HTTPValidationError"
 # On every route: without a key, with too little of one, unreadable, a fault, the database away.
 ALWAYS = (401, 403, 422, 500, 503)
-OF_A_THING, OF_A_BODY, OF_A_CHANGE = (404,), (413, 415), (409, 429)
+OF_A_THING, OF_A_BODY, OF_A_CHANGE = (404,), (408, 413, 415), (409, 429)
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}}
 _REQUEST_ID = {
     "X-Request-Id": {"description": "As it was sent, or made; the server's log has it.", "schema": {"type": "string"}}
@@ -75,6 +75,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components["schemas"] |= forms["$defs"]
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which are never sent
         components["schemas"].pop(name, None)
+    _say_tuples_plainly(components["schemas"])
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "An API key; loopback mode asks for none."},
         "page": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What POST /session gives pages."},
@@ -90,6 +91,15 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         for status, links in LINKS.get(operation["operationId"], {}).items():
             operation["responses"][status]["links"] = links
     return document
+
+
+def _say_tuples_plainly(schema: Any) -> None:
+    """Lists of n values of one kind, in words that every reader knows (prefixItems came with 2020-12)."""
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _say_tuples_plainly(inner)
+    kinds = schema.get("prefixItems") if isinstance(schema, dict) else None
+    if isinstance(kinds, list) and all(kind == kinds[0] for kind in kinds):
+        schema["items"] = schema.pop("prefixItems")[0]
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

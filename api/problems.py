@@ -15,7 +15,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from registry.errors import InvalidError, NotReadyError, RegistryError, RunningError, TooLargeError, UnavailableError
+from registry.errors import (
+    InvalidError,
+    NotReadyError,
+    RegistryError,
+    RunningError,
+    TooLargeError,
+    TooSlowError,
+    UnavailableError,
+)
 from registry.reads.outage import explain
 from sat_engine.errors import EngineError
 
@@ -91,7 +99,7 @@ def _from_registry(error: RegistryError) -> Response:
     headers = {}
     if isinstance(error, NotReadyError | RunningError | UnavailableError):
         headers["Retry-After"] = RETRY_SECONDS
-    if isinstance(error, TooLargeError):
+    if isinstance(error, TooLargeError | TooSlowError):
         headers["Connection"] = "close"  # the rest of the body is not read
     return problem(error.status, error.title, error.detail, error.extras, headers)
 

@@ -63,6 +63,13 @@ class InvalidError(RegistryError):
     title = "Unprocessable"
 
 
+class TooSlowError(RegistryError):
+    """The body stopped coming."""
+
+    status = 408
+    title = "Request timeout"
+
+
 class StaleError(RegistryError):
     """The change was made from a version of the thing that is no longer the newest."""
 

@@ -86,6 +86,9 @@ class Settings(DatabaseSettings):
         default="float32", description="auto: bfloat16 for networks that pass the parity gate."
     )
     max_upload_bytes: int = 20 * GIBIBYTE
+    stall_seconds: float = Field(
+        default=60.0, gt=0, description="A body of which nothing comes for longer is given up."
+    )
     artifacts_quota_bytes: int | None = Field(default=None, gt=0, description="What the artifact store may hold.")
     adversarial_bytes: int | None = Field(default=None, gt=0, description="What adversarial images may take of it.")
     cache_bytes: int = Field(default=20 * GIBIBYTE, gt=0, description="What copies of remote artifacts may take.")

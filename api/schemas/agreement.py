@@ -13,7 +13,7 @@ Interval = Annotated[tuple[float, float], Field(description="95 % interval from 
 class Agreement(Answer):
     """How far two comparisons rank pairs alike; everything from `spearman` on is null where `reason` says why."""
 
-    comparisons: Annotated[list[str], Field(min_length=2, max_length=2)]
+    comparisons: tuple[str, str]
     versions: tuple[int, int]
     spearman: float | None = Field(description="Rank correlation of SAT over the pairs measured in both.")
     interval: Interval | None
@@ -32,5 +32,5 @@ class Agreement(Answer):
         counts = ("models", "of_models", "pairs")
         return cls.model_validate(
             {name: getattr(read.found, name, None) for name in (*figures, *counts)}
-            | {"comparisons": list(read.comparisons), "versions": list(read.versions), "reason": read.reason}
+            | {"comparisons": read.comparisons, "versions": read.versions, "reason": read.reason}
         )
