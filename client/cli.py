@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from client.commands import models, recommend, similarity, upkeep, work
+from client.commands import models, plan, recommend, similarity, upkeep, work
 from client.commands.images import images
 from client.commands.protocols import agreement, protocols
 from client.errors import ClientError
@@ -34,6 +34,10 @@ app.add_typer(recommend.recommend, name="recommend")
 app.command()(work.jobs)
 app.command()(work.workers)
 app.command()(work.watch)
+app.command()(work.pause)
+app.command()(work.resume)
+app.command()(work.drain)
+app.command()(plan.measure)
 app.command()(upkeep.gc)
 app.command()(upkeep.doctor)
 join_commands(app)

@@ -115,6 +115,8 @@ class Registry(Connection):
     jobs = _result(Routes.jobs)
     all_jobs = _items(Routes.all_jobs)
     workers = _items(Routes.workers)
+    change_worker = _result(Routes.change_worker)
+    plan = _result(Routes.plan)
     ready = _result(Routes.ready)
 
     collect_garbage = _result(Routes.collect_garbage)

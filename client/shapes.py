@@ -320,7 +320,7 @@ class Jobs(TypedDict):
 class Worker(TypedDict):
     """One row of `GET /workers`."""
 
-    id: str
+    id: int
     host: str
     pid: int | None
     lanes: list[str]
@@ -329,8 +329,62 @@ class Worker(TypedDict):
     torch_version: str
     started_at: str
     seen_at: str
+    left_at: str | None
     alive: bool
+    wish: str
+    precision: str | None
+    device_bytes: int | None
+    device_bytes_used: int | None
+    leases_lost: int
     job: dict[str, Any] | None
+
+
+class PlannedModel(TypedDict):
+    """One of the models of a plan; `same`: the same content is there under this name."""
+
+    name: str
+    gmacs: float
+    gmacs_known: bool
+    parameters: int
+    last_rung: int
+    present: bool
+    same: bool | None
+
+
+class PlanRates(TypedDict):
+    """Seconds a GMAC on one worker of the device."""
+
+    device: str
+    evaluate: float
+    attack: float
+    transfer: float
+    measured: list[str]
+
+
+class PlanCost(TypedDict):
+    """Of the first images alone, or of all."""
+
+    cells: int
+    device_hours: float
+    hours_by_work: dict[str, float]
+    bytes: int
+    bytes_by_kind: dict[str, int]
+    finish_seconds: float | None
+    finish_at: str | None
+
+
+class RegistrationPlan(TypedDict):
+    """What registering would cost."""
+
+    comparison: str
+    models: list[PlannedModel]
+    against: int
+    correct: float
+    workers: int
+    rates: PlanRates
+    backlog_seconds: float | None
+    rung_0: PlanCost
+    total: PlanCost
 
 
 class Alias(TypedDict):

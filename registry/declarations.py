@@ -113,6 +113,9 @@ class PlannedModel(ModelDeclaration):
     checkpoint_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         default=None, description="Left out: 4 bytes a parameter."
     )
+    checkpoint_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="Of the file, so that a name that is taken can be told from the same model."
+    )
 
 
 # A plan reads no files, but each declaration is checked.

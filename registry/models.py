@@ -152,6 +152,12 @@ def content_digest(stored: Mapping[str, Any], task: TaskRow, checkpoint: bytes |
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).digest()
 
 
+def declared_content(session: Session, declaration: ModelDeclaration, checkpoint: bytes | None) -> bytes:
+    """The content digest of the model that `register_model` would enter for this declaration and file's sha256."""
+    task, outputs = _task_and_map(session, declaration)
+    return content_digest(_stored(_resolve_input(declaration), outputs), task, checkpoint)
+
+
 def fail_model(session: Session, model_id: int, reason: str) -> None:
     """Mark a model failed, with the reason; its recorded results stay but are in no answer."""
     model = session.get_one(ModelRow, model_id, with_for_update=True)

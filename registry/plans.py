@@ -10,11 +10,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.declarations import PlannedModel
+from registry.models import declared_content
 from registry.rates import GIGA, Rates, Work, measured_rates, rates_of
 from registry.reads.jobs import present_workers
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Zoo
-from registry.tables import NameRow, Part
+from registry.tables import ModelRow, NameRow, Part
 from sat_engine import catalogue
 
 # Where neither the architecture nor anything like it was measured: multiply-accumulates a parameter at 224 pixels, of
@@ -28,7 +29,7 @@ CELL_ROW_BYTES = 260
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Newcomer:
-    """A model that would be registered. present: its name is taken, and nothing would be done for it."""
+    """A model that would be registered. same: its name is taken by the same content; None where it is free."""
 
     name: str
     gmacs: float
@@ -37,7 +38,12 @@ class Newcomer:
     checkpoint_bytes: int
     side: int
     rungs: int
-    present: bool
+    same: bool | None
+
+    @property
+    def present(self) -> bool:
+        """Whether the name is taken, and nothing would be done."""
+        return self.same is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +91,18 @@ def make_plan(
     measured = measured_rates(session)
     most_common = next(iter(devices), None) or next(iter(measured), "cpu")
     device = max(devices, key=lambda each: devices[each]) if devices else most_common
-    taken = set(session.scalars(select(NameRow.name).where(NameRow.name.in_([each.name for each in models]))))
-    newcomers = tuple(_newcomer(snapshot.zoo, each, present=each.name in taken) for each in models)
+    taken = dict(
+        session.execute(
+            select(NameRow.name, ModelRow.content_sha256)
+            .join(ModelRow, ModelRow.id == NameRow.model_id)
+            .where(NameRow.name.in_([each.name for each in models]))
+        )
+        .tuples()
+        .all()
+    )
+    newcomers = tuple(
+        _newcomer(snapshot.zoo, each, same=_is_same(session, each, taken.get(each.name))) for each in models
+    )
     estimate = _Estimate(
         snapshot, [each for each in newcomers if not each.present], rates_of(device, measured), devices.total(),
         backlog_seconds or 0.0,
@@ -163,13 +179,20 @@ class _Estimate:
         return cells
 
 
-def _newcomer(zoo: Zoo, planned: PlannedModel, *, present: bool) -> Newcomer:
+def _is_same(session: Session, planned: PlannedModel, content: bytes | None) -> bool | None:
+    if content is None:
+        return None
+    checkpoint = bytes.fromhex(planned.checkpoint_sha256) if planned.checkpoint_sha256 else None
+    return declared_content(session, planned, checkpoint) == content
+
+
+def _newcomer(zoo: Zoo, planned: PlannedModel, *, same: bool | None) -> Newcomer:
     entry = catalogue.find(planned.architecture)
-    same = [each for each in zoo.networks.values() if each.architecture == planned.architecture]
+    alike = [each for each in zoo.networks.values() if each.architecture == planned.architecture]
     side = planned.input.size if planned.input else entry.input_side or USUAL_SIDE
-    if same:
+    if alike:
         # multiply-accumulates grow with the image's area
-        nearest = min(same, key=lambda each: abs(each.input_side - side))
+        nearest = min(alike, key=lambda each: abs(each.input_side - side))
         macs = nearest.macs * (side / nearest.input_side) ** 2
         parameters = nearest.parameters
     else:
@@ -178,11 +201,11 @@ def _newcomer(zoo: Zoo, planned: PlannedModel, *, present: bool) -> Newcomer:
     return Newcomer(
         name=planned.name,
         gmacs=macs / GIGA,
-        gmacs_known=bool(same),
+        gmacs_known=bool(alike),
         parameters=parameters,
         # the file as it came, and the weights as they were fitted; equal bytes are kept once
         checkpoint_bytes=planned.checkpoint_bytes or parameters * FLOAT_BYTES,
         side=side,
         rungs=planned.last_rung + 1,
-        present=present,
+        same=same,
     )

@@ -21,7 +21,8 @@ class PlannedModel(Answer):
     gmacs_known: bool = Field(description="Measured of this architecture; otherwise estimated from its parameters.")
     parameters: int
     last_rung: int
-    present: bool
+    present: bool = Field(description="The name is taken.")
+    same: bool | None = Field(description="By the same content: registering it again would be harmless.")
 
 
 class PlanRates(Answer):
@@ -86,6 +87,7 @@ class Plan(Answer):
                     parameters=each.parameters,
                     last_rung=each.rungs - 1,
                     present=each.present,
+                    same=each.same,
                 )
                 for each in read.newcomers
             ],

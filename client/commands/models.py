@@ -36,11 +36,24 @@ def register(
     metadata: Annotated[
         Path | None, typer.Option("--metadata", help="JSON with any of these and more; options win.")
     ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="A CSV file with a model a line (docs/cli.md), instead.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --manifest: only say what it would cost.")] = False,
+    rung: Annotated[
+        int | None, typer.Option("--rung", min=0, max=1, help="0: measure on the first images only (`sat measure`).")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show progress until it is measured.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a model: a checkpoint of yours, or --pretrained weights. Again with the same is harmless."""
+    if manifest is not None or dry_run:
+        from client.commands.plan import register_manifest
+
+        alone = not any((checkpoint, name, metadata, watch))
+        register_manifest(manifest, alone=alone, url=url, rung=rung, dry_run=dry_run, as_json=as_json)
+        return
     described = {} if metadata is None else _json_object(metadata)
     given = {
         "name": name,
@@ -51,6 +64,7 @@ def register(
         "model_args": dict(_argument(one) for one in arguments or ()) or None,
         "input": _input(described.get("input"), size, mean, std),
         "tags": tags or None,
+        "last_rung": rung,
     }
     described |= {field: value for field, value in given.items() if value is not None}
     for field in ("name", "architecture"):

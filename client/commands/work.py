@@ -1,9 +1,10 @@
-"""`sat jobs`, `workers`, `watch`: what is going on."""
+"""`sat jobs`, `workers`, `watch`: what is going on; `sat pause`, `resume`, `drain`: what is to."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from client.errors import InputError
 from client.output import AsJson, Url, connect, console, print_json, say
 
 
@@ -35,22 +36,80 @@ def jobs(
         say(f"About {duration(found['estimate_seconds'])} left.")
 
 
-def workers(*, url: Url = None, as_json: AsJson = False) -> None:
+def workers(
+    *,
+    everyone: Annotated[bool, typer.Option("--all", help="Also those that have left.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
     """Show the workers, whether they are alive and what they work on."""
     from client.tables.work import workers_table
 
     with connect(url) as registry:
-        found = list(registry.workers())
+        found = list(registry.workers(everyone=everyone))
     if as_json:
         print_json({"items": found, "next": None, "total": len(found)})
         return
-    alive = [one for one in found if one["alive"]]
-    if alive:
-        console.print(workers_table(alive))
+    shown = found if everyone else [one for one in found if one["alive"]]
+    if shown:
+        console.print(workers_table(shown))
     else:
         say("No worker is alive: `sat serve` starts some, or `python -m worker` on any host.")
-    if len(found) > len(alive):
-        say(f"{len(found) - len(alive)} that have gone are not shown (--json shows all).")
+    if len(found) > len(shown):
+        say(f"{len(found) - len(shown)} fell silent and are not shown (--all shows them).")
+
+
+Target = Annotated[
+    str | None, typer.Argument(metavar="[IMAGE_SET/PROTOCOL]", help="The comparison; left out: the default one.")
+]
+WorkerId = Annotated[int | None, typer.Option("--worker", min=1, help="This worker instead (`sat workers`).")]
+
+
+def pause(target: Target = None, *, worker: WorkerId = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Stop a comparison, or a worker, after the result at hand; its jobs are given back."""
+    _order(target, worker, ("paused", "pause"), url=url, as_json=as_json)
+
+
+def resume(target: Target = None, *, worker: WorkerId = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Let a comparison, or a worker, go on."""
+    _order(target, worker, ("measuring", "run"), url=url, as_json=as_json)
+
+
+def drain(target: Target = None, *, worker: WorkerId = None, url: Url = None, as_json: AsJson = False) -> None:
+    """Let what runs finish and start nothing: a comparison's jobs, or a worker's job, after which it ends."""
+    _order(target, worker, ("draining", "drain"), url=url, as_json=as_json)
+
+
+def _order(target: str | None, worker: int | None, orders: tuple[str, str], *, url: str | None, as_json: bool) -> None:
+    """Bring a comparison into the state, or have a worker follow the wish, that `orders` holds."""
+    if target is not None and worker is not None:
+        raise InputError("Name a comparison or a --worker, not both.")
+    state, wish = orders
+    with connect(url) as registry:
+        if worker is not None:
+            changed = registry.change_worker(worker, wish)
+            said = f"worker {worker} on {changed['host']} was asked to {wish}."
+            answer: Any = changed
+        else:
+            image_set, protocol = _comparison(registry, target)
+            answer = registry.compare(image_set, protocol, state=state)
+            said = f"{answer['name']} is {answer['state']}."
+    if as_json:
+        print_json(answer)
+    else:
+        say(said)
+
+
+def _comparison(registry: Any, target: str | None) -> tuple[str, str]:
+    if target is not None:
+        image_set, slash, protocol = target.partition("/")
+        if not slash or not image_set or not protocol:
+            raise InputError(f"{target!r} must be <image set>/<protocol>, as `sat agreement` takes it, or --worker ID.")
+        return image_set, protocol
+    default = next((one for one in registry.comparisons() if one["default"]), None)
+    if default is None:
+        raise InputError("Nothing is compared yet: `sat images import --help`.")
+    return default["image_set"], default["protocol"]
 
 
 def watch(url: Url = None) -> None:

@@ -1,13 +1,13 @@
 """What is compared on, and how; what is going on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from client.errors import NotFoundError
 from client.plans import Emit, Items, Plan, Tick
 from client.routes.base import RouteBase, given, in_path
-from client.shapes import Comparison, ImageSet, Job, Jobs, Worker
+from client.shapes import Comparison, ImageSet, Job, Jobs, RegistrationPlan, Worker
 
 
 class MeasuringRoutes(RouteBase):
@@ -78,9 +78,21 @@ class MeasuringRoutes(RouteBase):
         """Yield all jobs that pass the filters (state, kind)."""
         return self._all("/jobs", query)
 
-    def workers(self) -> Items[Worker]:
-        """Yield all workers, those that have gone included."""
-        return self._all("/workers", {})
+    def workers(self, *, everyone: bool = False) -> Items[Worker]:
+        """Yield the workers that are there; everyone: also those that have left, or were silent for an hour."""
+        return self._all("/workers", {"all": "true"} if everyone else {})
+
+    def change_worker(self, worker: int, wish: str) -> Plan[Worker]:
+        """Have a worker run, pause (after the result at hand) or drain (end after its job)."""
+        return self._exchanges.answer("PATCH", f"/workers/{worker}", json={"wish": wish})
+
+    def plan(self, models: Sequence[Mapping[str, Any]], /, **comparison: Any) -> Plan[RegistrationPlan]:
+        """Return what registering these models would cost, each as `register` takes it; nothing is started.
+
+        An entry may hold checkpoint_bytes and checkpoint_sha256 of the file that would be sent.
+        """
+        body = {"models": list(models)}
+        return self._exchanges.answer("POST", "/plan", json=body, params=given(comparison))
 
     def ready(self) -> Plan[dict[str, Any]]:
         """Return the registry's own checks; BusyError when it is not ready."""

@@ -34,17 +34,26 @@ def jobs_table(jobs: Iterable[Job]) -> Table:
 def workers_table(workers: Iterable[Worker]) -> Table:
     """Return a row a worker."""
     table = Table(box=None, header_style="bold")
-    for title in ("worker", "lanes", "device", "code", "torch", "seen", "works on"):
+    for title in ("id", "worker", "lanes", "device", "code", "torch", "seen", "works on"):
         table.add_column(title, overflow="fold")
     for one in workers:
-        job = one["job"]
         table.add_row(
+            str(one["id"]),
             f"{one['host']}:{one['pid']}",
             ", ".join(one["lanes"]),
             one["device"],
             one["code_version"],
             one["torch_version"],
             one["seen_at"][:19].replace("T", " "),
-            f"{job['kind']} {job.get('model') or ''}".strip() if job else NOTHING,
+            _occupation(one),
         )
     return table
+
+
+def _occupation(worker: Worker) -> str:
+    """Return what the worker does, and what else it was asked to."""
+    job = worker["job"]
+    does = f"{job['kind']} {job.get('model') or ''}".strip() if job else NOTHING
+    if worker["left_at"]:
+        return "has left"
+    return does if worker["wish"] == "run" else f"{does} (asked to {worker['wish']})"
