@@ -1,16 +1,24 @@
 """Answers that a light job computes: asked for, waited for a little, and served older where they are."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import anyio
-from fastapi import Query
+from fastapi import Query, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
 
+from api.cache import make_body
+from api.problems import RETRY_SECONDS
+from api.reads import Reads
+from api.schemas.clusters import Pending
 from api.services import Services
 from registry.analyses import find_analysis, is_fresh, request_analysis
 from registry.database import transaction
+from registry.errors import NotReadyError
+from registry.reads.clusters import count_open_pairs, pairs_missing
 from registry.reads.snapshot import Snapshot
 from registry.tables import AnalysisKind, AnalysisRow
 
@@ -35,6 +43,54 @@ async def ask(
         await anyio.sleep(POLL_SECONDS)
         row = await find(services, snapshot, kind, parameters) or row
     return row
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Latest:
+    """The newest result of an analysis. missing: pairs that a newer one waits for; fresh: there is none newer."""
+
+    row: AnalysisRow
+    missing: int
+    fresh: bool
+
+
+async def latest(
+    services: Services, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters, *, what: str, wait: float
+) -> Latest:
+    """The newest result of an analysis that needs every pair; `what` names it.
+
+    NotReadyError when pairs are missing and there is no older result.
+    """
+    missing = count_open_pairs(snapshot)
+    if not missing:
+        row = await ask(services, snapshot, kind, parameters, wait=wait)
+        return Latest(row=row, missing=0, fresh=is_fresh(row, snapshot.comparison.version))
+    # a worker could only say the same
+    older = await find(services, snapshot, kind, parameters)
+    if older is None or older.result is None:
+        raise pairs_missing(snapshot, missing, what, services.watch.pace.estimate_seconds())
+    return Latest(row=older, missing=missing, fresh=False)
+
+
+def answer(
+    reads: Reads, snapshot: Snapshot, found: Latest, make: Callable[[Mapping[str, Any], int], BaseModel], *, what: str
+) -> Response:
+    """The result as `make` shows it, given its version; 202 while there is none yet, NotReadyError where none can be.
+
+    A fresh one is kept for those who ask the same.
+    """
+    row = found.row
+    if row.version is None or row.result is None:
+        if found.fresh:
+            raise NotReadyError(f"{what} cannot be computed: {row.failure}")
+        pending = Pending(status="pending", detail=f"a worker is computing {what}: ask again in a moment.")
+        response = make_body(pending.model_dump_json().encode()).respond(reads.request, status=202)
+        response.headers["Retry-After"] = RETRY_SECONDS
+        return response
+    body = make_body(make(row.result, row.version).model_dump_json().encode())
+    if found.fresh and row.failure is None:
+        reads.keep(body, snapshot)
+    return body.respond(reads.request)
 
 
 async def find(

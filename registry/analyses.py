@@ -6,6 +6,9 @@ clusters: {"k": int or null} ->
     {"k", "suggested": whether k was chosen here, "stability", "silhouette", "networks": [ids],
      "labels": [0-based cluster of each network], "keywords": [[words] of each cluster]}
     or a failure sentence (pairs are missing, k is larger than the zoo).
+map: {} -> {"networks": [ids], "coordinates": [[x, y]], "perplexity", "trustworthiness"}
+importance: {} -> {"models", "pairs", "r2_fit", "r2_new_pairs", "r2_new_models",
+    "components": [{"component", "importance", "least", "most", "varies"}], the largest first}
 ensemble: {"members": [ids], "candidates": [ids], "n": int} ->
     {"logits": judged, "probabilities": judged,
      "baselines": {"best_single": id, "most_accurate": [ids], "forward": [ids]}}
@@ -42,11 +45,9 @@ def find_analysis(
 
 def is_fresh(row: AnalysisRow, version: int) -> bool:
     """Whether the row answers for this version of its comparison; a failure does so for a minute."""
-    if row.version is None:
-        return False
     if row.failure is not None:
-        return row.version >= version and datetime.now(UTC) - row.requested_at < KEPT_FAILURE
-    return row.kind in IMMUTABLE or row.version >= version
+        return row.wanted_version >= version and datetime.now(UTC) - row.requested_at < KEPT_FAILURE
+    return row.version is not None and (row.kind in IMMUTABLE or row.version >= version)
 
 
 def request_analysis(
@@ -54,7 +55,8 @@ def request_analysis(
 ) -> AnalysisRow:
     """The analysis as it is now; if it is not fresh, a light job is asked to make it so.
 
-    The row's `version` is that of its result (None: there is none yet), `failure` says why there can be none.
+    The row's `version` is that of its result (None: there is none yet), `failure` says why there is none of
+    `wanted_version`: an older result stays beside it.
     """
     version: int = session.execute(select(ComparisonRow.version).where(ComparisonRow.id == comparison_id)).scalar_one()
     row = find_analysis(session, comparison_id, kind, parameters)
@@ -77,7 +79,7 @@ def request_analysis(
                 set_={
                     "wanted_version": version,
                     "requested_at": func.now(),
-                    "version": case((AnalysisRow.failure.is_not(None), None), else_=AnalysisRow.version),
+                    "version": case((AnalysisRow.result.is_(None), None), else_=AnalysisRow.version),
                     "failure": None,
                 },
             )
@@ -94,6 +96,7 @@ def pending_analyses(session: Session, comparison_id: int) -> list[AnalysisRow]:
             select(AnalysisRow)
             .where(
                 AnalysisRow.comparison_id == comparison_id,
+                AnalysisRow.failure.is_(None),
                 or_(AnalysisRow.version.is_(None), AnalysisRow.version < AnalysisRow.wanted_version),
             )
             .order_by(AnalysisRow.requested_at)
@@ -110,12 +113,15 @@ def record_analysis(
     result: dict[str, Any] | None,
     failure: str | None,
 ) -> None:
-    """Record a result, or the reason why there is none, for the version that it was computed from."""
+    """Record a result, or the reason why there is none, for the version that it was computed from.
+
+    A failure leaves an older result as it is.
+    """
     hold(session, claimed)
     stored = session.get_one(
         AnalysisRow, (row.comparison_id, row.kind, row.parameters_sha256), with_for_update=True, populate_existing=True
     )
-    stored.version, stored.result, stored.failure = version, result, failure
+    _settle(stored, version, result, failure)
     # the api's pollers hear of it as of any new version
     session.execute(select(func.pg_notify(CHANNEL, str(row.comparison_id))))
 
@@ -123,9 +129,15 @@ def record_analysis(
 def fail_analyses(session: Session, comparison_id: int, reason: str) -> None:
     """Give every pending analysis of a comparison the reason why it has no result."""
     for row in pending_analyses(session, comparison_id):
-        row.version, row.result, row.failure = row.wanted_version, None, reason
+        _settle(row, row.wanted_version, None, reason)
     session.flush()
     session.execute(select(func.pg_notify(CHANNEL, str(comparison_id))))
+
+
+def _settle(row: AnalysisRow, version: int, result: dict[str, Any] | None, failure: str | None) -> None:
+    row.failure = failure
+    if failure is None or row.result is None:
+        row.version, row.result = version, result
 
 
 def _digest(parameters: dict[str, Any]) -> bytes:

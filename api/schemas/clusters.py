@@ -29,14 +29,15 @@ class Clusters(Answer):
     silhouette: float | None
     items: list[Cluster]
     missing: int = Field(description="Pairs that newer clusters wait for.")
+    failure: str | None = Field(description="Why newer ones could not be computed; null unless that was tried.")
     left_out: list[str] = Field(
         description="Models in no cluster: not prepared yet, failed, suspect, newer, or with a pair that cannot have a "
         "score."
     )
 
     @classmethod
-    def of(cls, read: ClustersRead, snapshot: Snapshot, *, version: int, missing: int) -> Self:
-        """The clusters as they are shown. version: of the result; missing: pairs that newer ones wait for."""
+    def of(cls, read: ClustersRead, snapshot: Snapshot, *, version: int, missing: int, failure: str | None) -> Self:
+        """The clusters as they are shown. version: of the result."""
         return cls(
             comparison=snapshot.comparison.name,
             version=version,
@@ -47,6 +48,7 @@ class Clusters(Answer):
             silhouette=read.silhouette,
             items=[Cluster.model_validate(each) for each in read.items],
             missing=missing,
+            failure=failure,
             left_out=list(read.left_out),
         )
 

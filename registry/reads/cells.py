@@ -2,12 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Integer, LargeBinary, and_, func, literal, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    and_,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from registry.reads.noise import NoiseTest
@@ -18,7 +28,7 @@ from sat_engine.scores import MISSING, score_many
 NETWORKS_AT_ONCE = 100  # of which each brings the pairs that it is the first of, 26 bytes each
 ARRAYS = ("n", "fooled", "both", "rungs", "sat", "above_noise")
 # The database packs its rows, so that a million of them are a few strings here and no million tuples.
-_PACKED = np.dtype(
+PACKED = np.dtype(
     [("a", ">i4"), ("b", ">i4"), ("rungs", ">i2"), ("n", ">i4"), ("ab", ">i4"), ("ba", ">i4"), ("both", ">i4")]
 )
 
@@ -89,13 +99,15 @@ def read_cells(
         first, second = (_one_of(column, newcomers) for column in (PairRow.a_id, PairRow.b_id))
         wanted += [and_(first, _one_of(PairRow.b_id, networks)), and_(second, _one_of(PairRow.a_id, networks))]
     for condition in wanted:
-        for rows in _read_pairs(connection, noise.comparison_id, condition):
+        for rows in read_pairs(connection, noise.comparison_id, condition):
             _set_pairs(cells, rows, noise)
     return cells
 
 
-def _read_pairs(connection: Connection, comparison_id: int, condition: ColumnElement[bool]) -> Iterator[NDArray[Any]]:
-    """The pairs that meet the condition, in parts, each a `_PACKED` array."""
+def read_pairs(
+    connection: Connection, comparison_id: int, condition: ColumnElement[bool] | None = None
+) -> Iterator[NDArray[Any]]:
+    """The pairs that meet the condition (None: all), in parts, each a `PACKED` array; MISSING where not measured."""
     four_bytes = (
         PairRow.n,
         *(func.coalesce(each, MISSING) for each in (PairRow.fooled_ab, PairRow.fooled_ba, PairRow.fooled_both)),
@@ -105,20 +117,23 @@ def _read_pairs(connection: Connection, comparison_id: int, condition: ColumnEle
         func.int2send(PairRow.rungs, type_=LargeBinary),
         *(func.int4send(each, type_=LargeBinary) for each in four_bytes),
     ]
-    row = reduce(lambda left, right: left.concat(right), packed)
+    row: ColumnElement[bytes] = packed[0]
+    for each in packed[1:]:
+        row = row.concat(each)
     query = (
         select(func.string_agg(row, literal_column("''::bytea")))
-        .where(PairRow.comparison_id == comparison_id, condition)
+        .where(PairRow.comparison_id == comparison_id, true() if condition is None else condition)
         .group_by(PairRow.a_id)
     )
     with connection.execute(query, execution_options={"yield_per": NETWORKS_AT_ONCE}) as result:
         for partition in result.scalars().partitions():
-            yield np.frombuffer(b"".join(partition), dtype=_PACKED)
+            yield np.frombuffer(b"".join(partition), dtype=PACKED)
 
 
 def _one_of(column: Any, values: Sequence[int]) -> ColumnElement[bool]:
     # one parameter, whatever the number of values
-    return column == func.any(literal(list(values), ARRAY(Integer)))
+    found: ColumnElement[bool] = column == func.any(literal(list(values), ARRAY(Integer)))
+    return found
 
 
 def _set_diagonal(cells: Cells, attacks: Mapping[int, SelfFooling]) -> None:
@@ -134,7 +149,7 @@ def _set_diagonal(cells: Cells, attacks: Mapping[int, SelfFooling]) -> None:
 
 
 def _set_pairs(cells: Cells, rows: NDArray[Any], noise: NoiseTest) -> None:
-    """Enter `_PACKED` rows."""
+    """Enter `PACKED` rows."""
     rows = rows[np.isin(rows["a"], cells.networks) & np.isin(rows["b"], cells.networks)]
     a, b = (np.searchsorted(cells.networks, rows[column]) for column in ("a", "b"))
     for array, column in ((cells.rungs, "rungs"), (cells.n, "n"), (cells.both, "both")):

@@ -47,7 +47,10 @@ def require_so_many(snapshot: Snapshot, k: int | None) -> None:
 
 
 def count_open_pairs(snapshot: Snapshot) -> int:
-    """The pairs that clusters still wait for. A pair that can never have a score is none: its network is left out."""
+    """The pairs that clusters, and the map, still wait for.
+
+    A pair that can never have a score is none: its network is left out.
+    """
     networks = _trusted(snapshot)
     rows = [snapshot.position[each] for each in networks]
     cells = np.ix_(rows, rows)
@@ -61,7 +64,7 @@ def count_open_pairs(snapshot: Snapshot) -> int:
     return int(waits.sum())
 
 
-def not_clusterable(snapshot: Snapshot, missing: int, estimate_seconds: float | None) -> NotReadyError:
+def pairs_missing(snapshot: Snapshot, missing: int, what: str, estimate_seconds: float | None) -> NotReadyError:
     """Says how many pairs are missing, how long they will take, and which wait for somebody to try again."""
     pairs = math.comb(len(_trusted(snapshot)), 2)
     how_long = f"about {estimate_seconds:.0f} s at the present pace" if estimate_seconds else "GET /jobs says when"
@@ -72,7 +75,7 @@ def not_clusterable(snapshot: Snapshot, missing: int, estimate_seconds: float | 
     ]
     retry = f" Some wait for POST /models/<model>/retry of {', '.join(failed[:SHOWN_MODELS])}." if failed else ""
     return NotReadyError(
-        f"{missing} of {pairs} pairs are still to be measured ({how_long}), and clusters need them all.{retry}",
+        f"{missing} of {pairs} pairs are still to be measured ({how_long}), and {what} need them all.{retry}",
         missing=missing,
     )
 

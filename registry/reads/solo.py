@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from sqlalchemy import Connection, Integer, case, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -34,6 +35,7 @@ class SelfFooling:
     n_noise_fooled: int
 
 
+T = TypeVar("T")
 NOT_ATTACKED = SelfFooling(0, 0, 0, 0)
 
 
@@ -82,11 +84,15 @@ def read_solo(connection: Connection, comparison: Comparison, networks: list[int
     fresh = _read_networks(connection, comparison, changed)
     stay = set(networks) - set(changed)
     return SoloMeasures(
-        solo={each: measured for each, measured in known.solo.items() if each in stay} | fresh.solo,
-        attack_bits={each: bits for each, bits in known.attack_bits.items() if each in stay} | fresh.attack_bits,
-        select_bits={each: bits for each, bits in known.select_bits.items() if each in stay} | fresh.select_bits,
+        solo=_replaced(known.solo, stay, fresh.solo),
+        attack_bits=_replaced(known.attack_bits, stay, fresh.attack_bits),
+        select_bits=_replaced(known.select_bits, stay, fresh.select_bits),
         recorded=recorded,
     )
+
+
+def _replaced(known: Mapping[int, T], stay: set[int], fresh: Mapping[int, T]) -> dict[int, T]:
+    return {**{network: value for network, value in known.items() if network in stay}, **fresh}
 
 
 def _read_recorded(connection: Connection, comparison: Comparison, networks: list[int]) -> dict[int, str]:

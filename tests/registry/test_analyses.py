@@ -79,6 +79,26 @@ def test_a_failure_is_told_for_a_minute_and_then_tried_again(small, ask, kind):
     assert ask(kind).result == {"k": 1}
 
 
+def test_a_failure_leaves_the_older_result_and_is_tried_again(small, ask):
+    ask(CLUSTERS)
+    answer(small, CLUSTERS, result={"k": 1})
+    with small.sessions.begin() as session:
+        version = raise_version(session, small.comparison_id)
+    ask(CLUSTERS)
+    answer(small, CLUSTERS, version=version, failure="the disk is full")
+    row = ask(CLUSTERS)
+    assert (row.version, row.result, row.failure) == (0, {"k": 1}, "the disk is full")
+    assert is_fresh(row, version), "nobody is asked again within the minute"
+    with small.sessions() as session:
+        assert pending_analyses(session, small.comparison_id) == []
+    with small.sessions.begin() as session:
+        newer = raise_version(session, small.comparison_id)
+    row = ask(CLUSTERS)
+    assert (row.version, row.result, row.failure) == (0, {"k": 1}, None)
+    answer(small, CLUSTERS, version=newer, result={"k": 2})
+    assert (ask(CLUSTERS).version, ask(CLUSTERS).result) == (newer, {"k": 2})
+
+
 def test_a_job_that_is_given_up_tells_every_waiting_analysis_why(small, ask):
     for kind in (CLUSTERS, ENSEMBLE):
         ask(kind)

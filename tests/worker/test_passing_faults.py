@@ -12,9 +12,9 @@ from registry.tables import EvaluationRow, JobRow, JobState, ModelState, Network
 from sat_engine import bits
 from sat_engine.io.weights import read_weights
 from sat_engine.networks import build
+from worker.analyses.scores import without_hopeless
 from worker.loading import spec_of
 from worker.numeric_path import require_same_bits
-from worker.tasks.analyse import _without_hopeless
 
 
 def test_an_artifact_store_that_goes_away_and_comes_back_fails_nobody(workshop, members, fault_free):
@@ -76,4 +76,4 @@ def test_a_numeric_path_that_gives_other_clean_bits_is_refused(workshop, members
     [(set(), [1, 2, 3, 4]), ({(1, 4)}, [1, 2, 3]), ({(1, 2), (1, 3), (1, 4)}, [2, 3, 4]), ({(8, 9)}, [1, 2, 3, 4])],
 )
 def test_networks_that_can_never_be_compared_are_left_out_worst_first(hopeless, left):
-    assert _without_hopeless([1, 2, 3, 4], {frozenset(pair) for pair in hopeless}) == left
+    assert without_hopeless([1, 2, 3, 4], {frozenset(pair) for pair in hopeless}) == left
