@@ -177,7 +177,7 @@ def _check_forgotten(session: Session) -> Iterator[Finding]:
         select(ComparisonRow, ImageSetRow)
         .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
         .where(ComparisonRow.state == ComparisonState.MEASURING)
-    ).tuples():
+    ):
         attacks = [
             network_id
             for network_id in _resting(session, comparison, image_set, JobKind.ATTACK)
