@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from alembic import command
+from sqlalchemy.orm import Session
 
 from registry.database import alembic_config, make_engine, make_sessions
 from registry.errors import RegistryError
@@ -17,21 +20,17 @@ from registry.tables import Scope
 def migrate(url: str, admin_key: str | None = None) -> None:
     """Upgrade to the head revision (nothing is done when it is there), then enter preset protocols and first key."""
     command.upgrade(alembic_config(url), "head")
-    engine = make_engine(url)
-    with make_sessions(engine).begin() as session:
+    with _session(url) as session:
         ensure_presets(session)
         if admin_key is not None:
             ensure_admin_key(session, admin_key)
-    engine.dispose()
 
 
 def make_key(url: str, *, name: str, scope: Scope, team: str | None, days: int | None) -> str:
     """Enter a key and return it."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    engine = make_engine(url)
-    with make_sessions(engine).begin() as session:
+    with _session(url) as session:
         _, secret = create_key(session, name=name, scope=scope, team=team, expires_at=expires_at, actor=OPERATOR)
-    engine.dispose()
     return secret
 
 
@@ -52,6 +51,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(error.detail, file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+@contextmanager
+def _session(url: str) -> Iterator[Session]:
+    """A committed transaction on a connection of its own."""
+    engine = make_engine(url)
+    try:
+        with make_sessions(engine).begin() as session:
+            yield session
+    finally:
+        engine.dispose()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -44,6 +44,11 @@ def is_secret(text: str) -> bool:
     return _SECRET.fullmatch(text) is not None
 
 
+def hide_keys(text: str) -> str:
+    """The text with every key in it cut down to its prefix."""
+    return _SECRET.sub(f"{PREFIX}…", text)
+
+
 def digest_of(secret: str) -> bytes:
     """What is stored of a key. No salt and no slow hash: nobody finds 256 random bits by trying."""
     return hashlib.sha256(secret.encode()).digest()
