@@ -97,6 +97,8 @@ class AsyncRegistry(AsyncConnection):
     matrix = _result(Routes.matrix)
     matrix_csv = _result(Routes.matrix_csv)
     clusters = _result(Routes.clusters)
+    map = _result(Routes.map)
+    importance = _result(Routes.importance)
     agreement = _result(Routes.agreement)
     ensemble = _result(Routes.ensemble)
     teacher = _result(Routes.teacher)

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from client.commands import models, plan, recommend, similarity, upkeep, work
+from client.commands import models, overview, plan, recommend, similarity, upkeep, work
 from client.commands.images import images
 from client.commands.protocols import agreement, protocols
 from client.errors import ClientError
@@ -29,6 +29,8 @@ app.command()(similarity.similar)
 app.command()(similarity.pair)
 app.command()(similarity.matrix)
 app.command()(similarity.clusters)
+app.command("map")(overview.map_models)
+app.command()(overview.importance)
 app.command()(agreement)
 app.add_typer(recommend.recommend, name="recommend")
 app.command()(work.jobs)

@@ -199,7 +199,58 @@ class Clusters(TypedDict):
     silhouette: float | None
     items: list[Cluster]
     missing: int
+    failure: str | None
     left_out: list[str]
+
+
+class Point(TypedDict):
+    """A model's place on the map."""
+
+    model: str
+    x: float
+    y: float
+    base: str | None
+    family: str | None
+
+
+class Map(TypedDict):
+    """`GET /map` once computed."""
+
+    comparison: str
+    version: int
+    stale: bool
+    items: list[Point]
+    perplexity: float | None
+    trustworthiness: float | None
+    missing: int
+    failure: str | None
+    left_out: list[str]
+
+
+class Component(TypedDict):
+    """What one of the 13 components has to do with SAT."""
+
+    component: str
+    importance: float
+    least: float
+    most: float
+    varies: bool
+
+
+class Importance(TypedDict):
+    """`GET /importance` once computed."""
+
+    comparison: str
+    version: int
+    stale: bool
+    failure: str | None
+    models: int
+    pairs: int
+    r2_new_models: float
+    r2_new_pairs: float
+    r2_fit: float
+    items: list[Component]
+    method: str
 
 
 class Member(TypedDict):

@@ -8,11 +8,11 @@ import httpx
 from client.errors import BusyError
 from client.plans import Pause, Plan, late, retry_after
 from client.routes.base import JOB_SECONDS, POLL_SECONDS, RouteBase, given, in_path
-from client.shapes import Agreement, Clusters, Ensemble, Matrix, Pair, Similar, Teachers
+from client.shapes import Agreement, Clusters, Ensemble, Importance, Map, Matrix, Pair, Similar, Teachers
 
 
 class AnswerRoutes(RouteBase):
-    """`/similar`, `/pairs`, `/matrix`, `/clusters`, `/agreement`, `/recommend`."""
+    """`/similar`, `/pairs`, `/matrix`, `/clusters`, `/map`, `/importance`, `/agreement`, `/recommend`."""
 
     def similar(self, /, name: str, **query: Any) -> Plan[Similar]:
         """Return the nearest (order="farthest": farthest) k models."""
@@ -40,16 +40,28 @@ class AnswerRoutes(RouteBase):
             ConflictError: pairs are missing.
             BusyError: no worker has computed any within wait_seconds.
         """
+        return self._computed("/clusters", "the clusters", query, wait_seconds)
+
+    def map(self, /, *, wait_seconds: float = JOB_SECONDS, **comparison: Any) -> Plan[Map]:
+        """Return a place in the plane for each model, waiting and raising as `clusters` does."""
+        return self._computed("/map", "the map", comparison, wait_seconds)
+
+    def importance(self, /, *, wait_seconds: float = JOB_SECONDS, **comparison: Any) -> Plan[Importance]:
+        """Return which components matter, with the quality of the fit, waiting and raising as `clusters` does."""
+        return self._computed("/importance", "the importance of components", comparison, wait_seconds)
+
+    def _computed(self, path: str, what: str, query: dict[str, Any], wait_seconds: float) -> Plan[Any]:
+        """Ask until a worker has computed the newest answer, or failed to."""
         deadline = time.monotonic() + wait_seconds
         while True:
-            response = yield from self._exchanges.request("GET", "/clusters", params=given(query))
-            found: Clusters = response.json()
+            response = yield from self._exchanges.request("GET", path, params=given(query))
+            found = response.json()
             there = response.status_code != httpx.codes.ACCEPTED
             over = late(deadline)
-            if there and (over or not found["stale"]):
+            if there and (over or not found["stale"] or found.get("failure")):
                 return found
             if over:
-                detail = "No worker has computed the clusters yet: see `sat workers`, then ask again."
+                detail = f"No worker has computed {what} yet: see `sat workers`, then ask again."
                 raise BusyError(503, {"detail": detail})
             asked = retry_after(response)
             yield Pause(POLL_SECONDS if asked is None else asked)

@@ -30,6 +30,8 @@ EVERY_READ = [
     ["pair", "a", "b"],
     ["matrix"],
     ["clusters"],
+    ["map"],
+    ["importance"],
     ["recommend", "ensemble"],
     ["recommend", "teacher", "--student", "a"],
     ["jobs"],
