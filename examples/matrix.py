@@ -16,6 +16,7 @@ from rich.progress import Progress
 from sat_engine import NetworkSpec, build, pretrained, read_folder, sat_matrix
 from sat_engine.classifier import Classifier
 from sat_engine.measure import Images, Integers, correct, evaluate
+from sat_engine.memory import keep_freed_memory
 
 SIDE = 256
 SMALL = ("test_resnet", "test_efficientnet", "test_byobnet")
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, help="a folder of class folders")
     parser.add_argument("--digits", action="store_true", help="a small example that needs no network connection")
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     if options.digits:
         classifiers, images, labels = small_networks()
     elif options.names and options.images:

@@ -24,16 +24,25 @@ class Weights(StrEnum):
 
 
 def fit(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, weights: str = Weights.RAW
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    weights: str = Weights.RAW,
+    known_finite: bool = False,
 ) -> dict[str, Tensor]:
     """Return the checkpoint's tensors under the network's own names, floating ones in float32.
 
     expected is the network's state dict (it may be on the meta device). Wrapper names (`state_dict.`, `module.` …)
     are removed; nothing else is guessed. CheckpointError names the first tensors that differ, or are not finite.
+    known_finite: these very weights were looked at before.
     """
     found = _unwrapped(tensors, set(expected), Weights(weights))
     _require_same(found, expected)
-    return {name: _as_float32(name, found[name]) for name in expected}
+    fitted = {name: _as_float32(found[name]) for name in expected}
+    if not known_finite:
+        for name, tensor in fitted.items():
+            _require_finite(name, tensor)
+    return fitted
 
 
 def _unwrapped(tensors: Mapping[str, Tensor], expected: set[str], weights: Weights) -> Mapping[str, Tensor]:
@@ -90,10 +99,10 @@ def _difference(name: str, found: Tensor | None, expected: Tensor) -> str | None
     return None if fits else f"{name} is {found.dtype} and should be {expected.dtype}"
 
 
-def _as_float32(name: str, tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor
-    converted = tensor.to(torch.float32)
-    if not bool(torch.isfinite(converted).all()):
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
+
+
+def _require_finite(name: str, tensor: Tensor) -> None:
+    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise CheckpointError(f"tensor {name} holds values that are not finite numbers (NaN or infinity)")
-    return converted

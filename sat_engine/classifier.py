@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sat_engine.batching import CHUNKS, Batch
+from sat_engine.plan import Plan
 from sat_engine.precision import Precision
 
 # Positions a chunk on a CPU. Part of the numeric path: another batch may flip a bit in a thousand.
@@ -56,7 +57,7 @@ class Classifier(nn.Module):
         self.register_buffer("luma", torch.tensor(LUMA, dtype=torch.float32).view(1, 3, 1, 1))
         self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
         self.precision, self.lowering = precision, lowering
-        self.outputs: int | None = None  # of the network itself, before the class map; build counts them
+        self.plan: Plan | None = None  # how it was built
         self._batch = batch
         self.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
 

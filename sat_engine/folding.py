@@ -16,26 +16,35 @@ from sat_engine.precision import exact_float32
 TOLERANCE = 1e-3
 
 
-def fold(network: nn.Module, pixels: Tensor) -> int:
-    """Fold the batch norms of an eval network in place; return how many, 0 where the logits would not stay the same.
+Pairs = tuple[tuple[str, str], ...]  # names of a convolution and of the batch norm that follows it
+
+
+def fold(network: nn.Module, pixels: Tensor) -> Pairs:
+    """Fold the batch norms of an eval network in place; return which, none where the logits would not stay the same.
 
     pixels (n, c, s, s) is some normalised input, on which the network is traced and afterwards checked. A batch norm
     is folded only where a convolution's output goes nowhere else.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
-        return 0
+        return ()
     with torch.no_grad(), exact_float32():
         before, pairs = _trace(network, pixels)
         originals = {name: network.get_submodule(name) for pair in pairs for name in pair}
+        fold_known(network, pairs)
+        if _agree(before, network(pixels)):
+            return pairs
+        for name, module in originals.items():
+            network.set_submodule(name, module)
+        return ()
+
+
+def fold_known(network: nn.Module, pairs: Pairs) -> None:
+    """Fold in place what fold found in a network of the same architecture and weights; nothing is run."""
+    with torch.no_grad():
         for convolution, norm in pairs:
             folded, rest = _merged(network.get_submodule(convolution), network.get_submodule(norm))
             network.set_submodule(convolution, folded)
             network.set_submodule(norm, rest)
-        if _agree(before, network(pixels)):
-            return len(pairs)
-        for name, module in originals.items():
-            network.set_submodule(name, module)
-        return 0
 
 
 class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ships this class untyped
@@ -55,7 +64,7 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ships 
         return func(*args, **(kwargs or {}))
 
 
-def _trace(network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[tuple[str, str]]]:
+def _trace(network: nn.Module, pixels: Tensor) -> tuple[Tensor, Pairs]:
     """Return the logits and the names of (convolution, batch norm) pairs that can be one."""
     made: list[tuple[str, Tensor]] = []
     taken: list[tuple[str, Tensor]] = []
@@ -74,7 +83,7 @@ def _trace(network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[tuple[str, 
     calls = Counter(name for name, _ in [*made, *taken])
     makers = {id(output): name for name, output in made}
     pairs = [(makers[id(given)], norm) for norm, given in taken if id(given) in makers and uses.count[id(given)] == 1]
-    return logits, [pair for pair in pairs if all(calls[name] == 1 for name in pair)]
+    return logits, tuple(pair for pair in pairs if all(calls[name] == 1 for name in pair))
 
 
 def _convolutions() -> tuple[type[nn.Module], ...]:

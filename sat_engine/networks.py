@@ -1,6 +1,7 @@
 """Building a network from its architecture and a checkpoint."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -12,10 +13,12 @@ from sat_engine.catalogue import ENTRY_POINT_GROUP, near_matches
 from sat_engine.checkpoints import Weights, fit
 from sat_engine.classifier import Classifier
 from sat_engine.errors import ArchitectureError
-from sat_engine.folding import fold
+from sat_engine.folding import Pairs, fold, fold_known
 from sat_engine.io.tensors import weights_digest
-from sat_engine.kernels import use_cpu_kernels
+from sat_engine.kernels import unfuse_attention, use_cpu_kernels
+from sat_engine.plan import Plan
 from sat_engine.precision import Precision
+from sat_engine.skeleton import make_skeleton
 from sat_engine.spec import ALLOWED_MODEL_ARGS, NetworkSpec, check_model_args, network_digest
 
 __all__ = [
@@ -41,18 +44,21 @@ def build(
     lowered: bool = True,
     precision: Precision = Precision.FLOAT32,
     batch: Batch | None = None,
+    plan: Plan | None = None,
 ) -> Classifier:
     """Return the network with the checkpoint's tensors, ready for images of image_channels (1 or 3).
 
-    lowered: batch norms folded and, on a CPU in float32, faster kernels: the same function up to rounding. Without
+    lowered: batch norms folded and, on a CPU, faster kernels: the same function up to rounding. Without
     it, the network has the layers its author gave it. batch is halved in place where memory does not suffice.
-    ArchitectureError where the architecture is unknown or cannot take its input; CheckpointError naming the first
-    tensors that differ. No weight is ever initialised at random, dropped or reshaped.
+    plan: what an earlier build of the same spec and weights left in its classifier; nothing is then run or looked
+    through again. ArchitectureError where the architecture is unknown or cannot take its input; CheckpointError naming
+    the first tensors that differ. No weight is ever initialised at random, dropped or reshaped.
     """
     if image_channels not in (1, 3):
         raise ArchitectureError(f"images have 1 or 3 channels, not {image_channels}")
-    module = _skeleton(spec)
-    module.load_state_dict(fit(tensors, module.state_dict(), weights=weights), assign=True)
+    module, real = _skeleton(spec, real=plan is not None and plan.real)
+    fitted = fit(tensors, module.state_dict(), weights=weights, known_finite=plan is not None)
+    module.load_state_dict(fitted, assign=True)
     classifier = Classifier(
         module,
         input_side=spec.input_side,
@@ -64,28 +70,38 @@ def build(
         precision=precision,
         batch=batch,
     )
-    outputs = _count_outputs(classifier, spec)
+    outputs = plan.outputs if plan else _count_outputs(classifier, spec)
     if max(spec.class_map) >= outputs:
         raise ArchitectureError(
             f"the class map names output {max(spec.class_map)}, but {spec.architecture} has {outputs} outputs; "
             "check num_classes and the classes"
         )
-    classifier.outputs = outputs
     classifier.class_map = torch.tensor(spec.class_map, dtype=torch.int64)
+    foldings = plan.foldings if plan else None
     if lowered:
-        classifier.lowering = _lower(classifier, spec, torch.device(device))
+        foldings = _folded(classifier.network, spec, foldings)
+        classifier.lowering = _lower(classifier, torch.device(device), folded=bool(foldings))
+    classifier.plan = Plan(outputs=outputs, foldings=foldings, real=real)
     return classifier.to(device)
 
 
-def _lower(classifier: Classifier, spec: NetworkSpec, device: torch.device) -> str:
-    """Replace layers by faster ones in place; return what was done, for the numeric path."""
-    done = []
+def _folded(network: nn.Module, spec: NetworkSpec, known: Pairs | None) -> Pairs:
+    """Fold batch norms in place, where it is not known which, by looking; return which."""
+    if known is not None:
+        fold_known(network, known)
+        return known
     noise = torch.randn(1, spec.channels, spec.input_side, spec.input_side, generator=torch.Generator().manual_seed(0))
-    if fold(classifier.network, noise.contiguous(memory_format=torch.channels_last)):
-        done.append("folded")
+    return fold(network, noise.contiguous(memory_format=torch.channels_last))
+
+
+def _lower(classifier: Classifier, device: torch.device, *, folded: bool) -> str:
+    """Replace layers by faster ones in place; return what was done, for the numeric path."""
+    done = ["folded"] if folded else []
     if device.type == "cpu" and classifier.precision is Precision.FLOAT32:
         use_cpu_kernels(classifier.network)
         done.append("onednn")
+    elif device.type == "cpu" and unfuse_attention(classifier.network):
+        done.append("unfused")
     return " ".join(done)
 
 
@@ -94,7 +110,8 @@ def fit_tensors(spec: NetworkSpec, tensors: Mapping[str, Tensor], *, weights: st
 
     Raises as build does. Uploads that differ only in wrappers or precision become the same network.
     """
-    return fit(tensors, _skeleton(spec).state_dict(), weights=weights)
+    skeleton, _ = _skeleton(spec)
+    return fit(tensors, skeleton.state_dict(), weights=weights)
 
 
 def create_module(architecture: str, model_args: Mapping[str, object], input_side: int, channels: int) -> nn.Module:
@@ -144,24 +161,9 @@ def _unknown(architecture: str) -> str:
     return f"there is no architecture {architecture[:80]!r}: {hint}"
 
 
-def _skeleton(spec: NetworkSpec) -> nn.Module:
-    """Return the network to load weights into: its parameters without memory where that is possible."""
+def _skeleton(spec: NetworkSpec, *, real: bool = False) -> tuple[nn.Module, bool]:
     arguments = (spec.architecture, spec.model_args, spec.input_side, spec.channels)
-    try:
-        with torch.device("meta"):
-            module = create_module(*arguments)
-    except ArchitectureError:
-        return create_module(*arguments)  # some constructors compute with their tensors, which meta ones refuse
-    # A checkpoint brings no non-persistent buffers (Swin has 17) nor plain tensor attributes: those must be real.
-    return create_module(*arguments) if _holds_unsaved_tensors(module) else module
-
-
-def _holds_unsaved_tensors(module: nn.Module) -> bool:
-    saved = set(module.state_dict(keep_vars=True))
-    unsaved_buffer = any(name not in saved for name, _ in module.named_buffers())
-    return unsaved_buffer or any(
-        isinstance(value, Tensor) for part in module.modules() for value in vars(part).values()
-    )
+    return make_skeleton(partial(create_module, *arguments), real=real)
 
 
 def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:

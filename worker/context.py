@@ -8,6 +8,7 @@ from registry.bell import Bell
 from registry.database import Sessions
 from registry.settings import Settings
 from sat_engine.batching import Batch
+from sat_engine.plan import Plan
 from worker.device import Device
 from worker.images import ImageSets
 from worker.standing import Standing
@@ -29,5 +30,6 @@ class Context:
     worker_id: int
     image_sets: ImageSets
     batches: dict[tuple[bytes, str], Batch] = field(default_factory=dict)
+    plans: dict[bytes, Plan] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     standing: Standing = field(default_factory=Standing)

@@ -37,17 +37,21 @@ def load_classifier(
     """The network on this worker's device, ready for the image set's images.
 
     Its precision is the one its clean bits were recorded with, unless another is given; its batch is what this
-    process has found to fit.
+    process has found to fit. What a first load finds out by running the network, the next ones of this process know.
     """
     device = torch.device(context.device.torch_name)
-    return build(
+    classifier = build(
         spec_of(row),
         read_weights(context.store.open_local(row.weights)),
         image_channels=image_set.channels,
         device=device,
         precision=precision or recorded_precision(context, row, image_set) or Precision.FLOAT32,
         batch=context.batches.setdefault((row.digest, str(device)), Batch.default(device)),
+        plan=context.plans.get(row.digest),
     )
+    assert classifier.plan is not None
+    context.plans[row.digest] = classifier.plan
+    return classifier
 
 
 def recorded_precision(context: Context, row: NetworkRow, image_set: ImageSetRow) -> Precision | None:

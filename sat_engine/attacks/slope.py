@@ -24,7 +24,7 @@ class Slope:
         (gradient,) = autograd.grad(loss.sum(), images)
         # Kept on the device and read once: a look at every step would stall it. The sign of NaN is 0, so that,
         # unnoticed, such an image would never move and its network look unfoolable.
-        self._lost |= gradient.isnan().flatten(1).any(dim=1)
+        self._lost |= gradient.amax(dim=(1, 2, 3)).isnan()
         return loss.detach(), gradient
 
     def require_sound(self) -> None:

@@ -379,3 +379,29 @@ def test_a_network_s_digest_is_of_all_that_shapes_its_outputs(zoo: dict[str, Any
     ]
     others += [network_digest(trained.spec, bytes(32), classes), network_digest(trained.spec, weights, classes[::-1])]
     assert len({digest, *others}) == 9
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        spec_of("test_resnet"),
+        spec_of("test_vit", img_size=32, patch_size=8),
+        spec_of("swin_tiny_patch4_window7_224", **SWIN),
+    ],
+    ids=lambda spec: spec.architecture,
+)
+def test_a_plan_gives_the_same_network_without_running_it(spec: NetworkSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = new_module(spec).state_dict()
+    first = networks.build(spec, tensors, image_channels=1)
+    pixels = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    expected = first(pixels)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was run")
+
+    monkeypatch.setattr(type(first.network), "forward", refuse)
+    again = networks.build(spec, tensors, image_channels=1, plan=first.plan)
+    monkeypatch.undo()
+    assert torch.equal(again(pixels), expected)
+    assert again.numeric_path == first.numeric_path
+    assert again.plan == first.plan

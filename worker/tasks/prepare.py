@@ -105,10 +105,11 @@ def _prepare(context: Context, declared: _Declared, task: TaskRow, outputs_named
     spec = declared.spec
     fitted = fit_tensors(spec, declared.tensors, weights=declared.weights)
     classifier = build(spec, fitted, image_channels=spec.channels, lowered=False)
-    if classifier.outputs != outputs_named:
+    assert classifier.plan is not None
+    if classifier.plan.outputs != outputs_named:
         raise InvalidError(
-            f"the network has {classifier.outputs} outputs, but {outputs_named} classes were named: send `classes` "
-            "with the name of every output, in order."
+            f"the network has {classifier.plan.outputs} outputs, but {outputs_named} classes were named: send "
+            "`classes` with the name of every output, in order."
         )
     anatomy = read_anatomy(classifier.network, spec.architecture, input_side=spec.input_side, channels=spec.channels)
 
