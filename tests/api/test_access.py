@@ -160,14 +160,12 @@ def test_a_route_that_is_added_later_is_not_open(guarded: Api, secrets: dict[Sco
     assert guarded.get("/later", headers=bearer(secrets[Scope.ADMIN])).json() == {"secret": "open"}
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["", "Bearer", "Bearer ", "Bearer sat_", "Basic c2F0", "sat_x", "Bearer sat_" + "A" * 43, "Bearer \xff" * 9],
-)
-def test_what_is_no_key_is_401(guarded: Api, value: str) -> None:
-    answer = guarded.get("/models", headers={"Authorization": value.encode("latin-1")})
-    assert answer.status_code == 401
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+def test_what_is_no_key_is_401(guarded: Api) -> None:
+    unknown = "Bearer sat_" + "A" * 43
+    for value in ("", "Bearer", "Bearer ", "Bearer sat_", "Basic c2F0", "sat_x", unknown, "Bearer \xff" * 9):
+        answer = guarded.get("/models", headers={"Authorization": value.encode("latin-1")})
+        assert answer.status_code == 401, value
+        assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
 def test_web_sockets_are_closed(guarded: Api) -> None:
