@@ -1,12 +1,17 @@
 """The `sat` command."""
 
+import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from client.commands import models, overview, plan, recommend, similarity, upkeep, work
 from client.commands.images import images
+from client.commands.keys import keys
 from client.commands.protocols import agreement, protocols
+from client.credentials import KEY, KEY_FILE
 from client.errors import ClientError
 from client.joined import join_commands
 from client.output import complaints
@@ -18,8 +23,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A registry of image classifiers that knows which of them behave alike.",
 )
+
+
+@app.callback()
+def with_key(
+    *,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help=f"The API key; others may see it in the list of processes: rather set {KEY}."),
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option("--key-file", help=f"A file with the API key, mode 0600. [{KEY_FILE}]")
+    ] = None,
+) -> None:
+    """A registry of image classifiers that knows which of them behave alike."""
+    # by way of the environment, so that commands of other packages (client/joined.py) find it as well
+    if key_file is not None:
+        os.environ[KEY_FILE] = str(key_file)
+        os.environ.pop(KEY, None)
+    if key is not None:
+        os.environ[KEY] = key
+
+
 app.add_typer(images, name="images")
 app.add_typer(protocols, name="protocols")
+app.add_typer(keys, name="keys")
 app.command()(models.register)
 app.command()(models.models)
 app.command()(models.model)

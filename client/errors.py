@@ -6,6 +6,9 @@ OK, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes of `sat`; docs/cli.md lists them."""
 
 
+UNAUTHORIZED = 401
+
+
 class ClientError(Exception):
     """An expected error; its text is a sentence that says what to do."""
 
@@ -56,6 +59,15 @@ class RegistryError(ClientError):
         return f"{' '.join(parts)} (status {self.status})"
 
 
+class AccessError(RegistryError):
+    """The registry wants a key, or another one (401, 403)."""
+
+    def _sentence(self) -> str:
+        if self.status == UNAUTHORIZED:
+            return f"{super()._sentence()} `sat` sends the key in SAT_KEY, or in the file that SAT_KEY_FILE names."
+        return super()._sentence()
+
+
 class NotFoundError(RegistryError):
     """Nothing has this name (404)."""
 
@@ -74,6 +86,8 @@ class BusyError(RegistryError):
 
 _BY_STATUS: dict[int, type[RegistryError]] = {
     400: InvalidError,
+    401: AccessError,
+    403: AccessError,
     404: NotFoundError,
     409: ConflictError,
     413: InvalidError,

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from client.address import find_url
+from client.credentials import find_key
 
 if TYPE_CHECKING:
     from client.registry import Registry
@@ -43,7 +44,7 @@ def connect(url: str | None) -> "Registry":
     """Return a client for the registry at `url`, or where the environment or the running stack says."""
     from client.registry import Registry  # httpx takes longer to load than the rest of `sat --help`
 
-    return Registry(find_url(url))
+    return Registry(find_url(url), key=find_key())
 
 
 def say(sentence: str) -> None:

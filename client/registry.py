@@ -121,6 +121,11 @@ class Registry(Connection):
     plan = _result(Routes.plan)
     ready = _result(Routes.ready)
 
+    keys = _items(Routes.keys)
+    create_key = _result(Routes.create_key)
+    revoke_key = _result(Routes.revoke_key)
+    identity = _result(Routes.identity)
+
     collect_garbage = _result(Routes.collect_garbage)
     doctor = _result(Routes.doctor)
     verify = _result(Routes.verify)

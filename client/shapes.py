@@ -459,6 +459,32 @@ class AuditEntry(TypedDict):
     request_id: str | None
 
 
+class Key(TypedDict):
+    """One row of `GET /keys`."""
+
+    name: str
+    team: str
+    scope: str
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+class NewKey(Key):
+    """The answer of `POST /keys`; `key` is None where it answers a request that was answered before."""
+
+    key: str | None
+
+
+class Identity(TypedDict):
+    """The answer of `GET /session`."""
+
+    name: str
+    team: str
+    scope: str
+
+
 class Webhook(TypedDict):
     """One row of `GET /webhooks`; `secret` is there only when it was just made."""
 

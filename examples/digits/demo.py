@@ -11,6 +11,7 @@ import typer
 
 from client.address import find_url
 from client.address import home as data_folder
+from client.credentials import find_key
 from client.errors import ClientError, ConflictError
 from client.output import Url, bar, console, say
 from client.registry import Registry
@@ -66,7 +67,7 @@ def demo(
         with ExitStack() as block:
             with clock.phase("Start: the registry"):
                 address, started = block.enter_context(_server(url, folder, port))
-                registry = block.enter_context(Registry(address))
+                registry = block.enter_context(Registry(address, key=find_key()))
                 registry.ready()  # before minutes of training
             _whole_way(registry, folder, clock)
             _farewell(address, started=started, folder=folder, clock=clock)
