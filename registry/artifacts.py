@@ -13,13 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore
 
 from registry.database import Sessions
 from registry.disk import full_disk_refused, is_full, require_free
@@ -27,17 +25,11 @@ from registry.errors import LostBytesError, StorageFullError, UnavailableError
 from registry.eviction import evict
 from registry.local_cache import LocalCache
 from registry.quota import confirm, release, reserve
+from registry.remote import open_remote
 from registry.settings import Settings
 
 CHUNK = 1 << 20
-# What is fetched from a remote store at a time, each piece with retries of its own.
-PIECE = 16 << 20
 SPOOL_SECONDS = 24 * 3600.0
-# A store that is away is said to be so within seconds; jobs wait and come back by themselves.
-_PATIENCE: dict[str, Any] = {
-    "client_options": {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=3)},
-    "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=10)},
-}
 _PUT_ATTEMPTS = 3
 
 
@@ -91,7 +83,7 @@ class ArtifactStore:
         self._verified: dict[bytes, tuple[int, ...]] = {}
         cache.mkdir(parents=True, exist_ok=True)
         if "://" in url:
-            self._store = from_url(url, **({} if url.startswith("file:") else _PATIENCE))
+            self._store = open_remote(url)
         else:
             self._folder = Path(url).resolve()
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -254,11 +246,12 @@ class ArtifactStore:
             handle, name = tempfile.mkstemp(dir=self.spool)
             part = Path(name)
             try:
+                digest = hashlib.sha256()
                 with full_disk_refused(), os.fdopen(handle, "wb") as file:
-                    for start in range(0, size, PIECE):
-                        length = min(PIECE, size - start)
-                        file.write(obstore.get_range(self._store, _key(sha256), start=start, length=length))
-                if hash_file(part).sha256 != sha256:
+                    for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=CHUNK):
+                        digest.update(chunk)
+                        file.write(chunk)
+                if digest.digest() != sha256:
                     raise LostBytesError(_wrong(sha256))
                 copy = self._copies.admit(part, sha256)
             finally:
