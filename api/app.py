@@ -18,6 +18,7 @@ from api.routes import (
     agreement,
     aliases,
     audit,
+    cards,
     changes,
     clusters,
     comparisons,
@@ -39,6 +40,7 @@ from api.routes import (
     work,
 )
 from api.services import make_services
+from api.stopping import StopNotice
 from api.traffic import Meter, Traffic
 from registry.settings import Settings
 
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(Meter, traffic=traffic),
             Middleware(SecureHeaders),
             Middleware(RequestLog),
+            Middleware(StopNotice),
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit, stall_seconds=settings.stall_seconds),
@@ -83,6 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         plan,
         plane,
         changes,
+        cards,
         events,
         webhooks,
         aliases,

@@ -19,6 +19,7 @@ from api.problems import invalid
 from api.services import Services
 from registry.artifacts import ArtifactStore
 from registry.errors import InvalidError, TooLargeError, UnavailableError, UnsupportedError
+from registry.sources import copy_source
 from sat_engine.errors import CheckpointError
 from sat_engine.io.formats import CheckpointFormat, format_of
 from sat_engine.io.tensors import read_header
@@ -75,6 +76,15 @@ async def receive_upload(request: Request, services: Services, *, name: str) -> 
             raise InvalidError("the body is no valid multipart form: let your HTTP client build it.") from error
         await run_in_threadpool(form.write)
         yield Upload(form.checked_metadata(), path)
+
+
+@contextmanager
+def copied_source(services: Services, key: str) -> Iterator[Path]:
+    """A copy of the operator's file that the key names (registry/sources.py); it is removed at the end."""
+    with _temporary(services.store) as (path, file):
+        with _disk():
+            copy_source(services.settings.sources, key, file, services.settings.max_upload_bytes)
+        yield path
 
 
 def parse_metadata(kind: type[Declared], text: bytes) -> Declared:

@@ -31,6 +31,8 @@ Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterVali
 Reference = Annotated[str, StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
 # what an integer column holds
 MOST = 2**31 - 1
+# beyond it, many a program's JSON numbers are no longer exact
+MOST_EXACT = 2**53 - 1
 Positive = Annotated[int, Field(gt=0, le=MOST)]
 Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
 ArgumentValue = (
@@ -38,7 +40,7 @@ ArgumentValue = (
 )
 # ImageNet-21k has 21,841 classes; more than this is a mistake.
 MAX_CLASSES = 100_000
-Classes = Annotated[list[Word], Field(min_length=2, max_length=MAX_CLASSES)]
+Classes = Annotated[list[Word], Field(min_length=2, max_length=MAX_CLASSES, json_schema_extra={"uniqueItems": True})]
 
 
 class Declaration(BaseModel):
@@ -47,8 +49,17 @@ class Declaration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _values_a_channel(channels: int) -> dict[str, Any]:
+    """JSON schema of an input of so many channels; 3 are meant where they are left out."""
+    length = {"minItems": channels, "maxItems": channels}
+    named = {} if channels == 3 else {"required": ["channels"]}  # noqa: PLR2004  the default
+    return {"properties": {"channels": {"const": channels}, "mean": length, "std": length}, **named}
+
+
 class InputDeclaration(Declaration):
     """What a network is fed: square side in pixels, channels, and the normalisation of a [0, 1] pixel."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_values_a_channel(3), _values_a_channel(1)]})
 
     size: Annotated[int, Field(ge=4, le=4096)]
     channels: Literal[1, 3] = 3
@@ -67,6 +78,8 @@ class ModelDeclaration(Declaration):
 
     model_config = ConfigDict(
         json_schema_extra={
+            # `classes` or `task`, not both
+            "anyOf": [{"properties": {"classes": {"type": "null"}}}, {"properties": {"task": {"type": "null"}}}],
             "examples": [
                 {
                     "name": "resnet-a",
@@ -75,7 +88,7 @@ class ModelDeclaration(Declaration):
                     "task": "imagenet-1k",
                     "tags": ["baseline"],
                 }
-            ]
+            ],
         }
     )
 
@@ -110,7 +123,7 @@ class ModelDeclaration(Declaration):
 class PlannedModel(ModelDeclaration):
     """One of the models of POST /plan: what POST /models would get, and the size of the file."""
 
-    checkpoint_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+    checkpoint_bytes: Annotated[int, Field(ge=0, le=MOST_EXACT)] | None = Field(
         default=None, description="Left out: 4 bytes a parameter."
     )
     checkpoint_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
@@ -144,7 +157,7 @@ class ImageSetDeclaration(Declaration):
     task: Name | None = Field(default=None, description="Name of the task if it is new; left out: the image set's.")
     parts: PartsDeclaration | None = Field(default=None, description="Left out: 70 %, 15 % and 15 % of the images.")
     prefix: Positive | None = Field(default=None, description="Images of rung 0; left out: 500, or all if fewer.")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, le=MOST_EXACT)] = 0
     description: Text = ""
 
     @model_validator(mode="after")
@@ -186,7 +199,7 @@ class ProtocolDeclaration(Declaration):
     steps: Annotated[int, Field(ge=0, le=10_000)] | None = None
     start: Word | None = None
     loss: Word | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MOST_EXACT)] | None = None
     description: Text = ""
 
 

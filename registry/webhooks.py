@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from sqlalchemy import ColumnElement, func, select, true
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
@@ -130,7 +130,7 @@ def _with_counts(session: Session, rows: list[WebhookRow]) -> list[Webhook]:
         select(DeliveryRow.webhook_id, DeliveryRow.failure)
         .where(DeliveryRow.webhook_id.in_(ids), DeliveryRow.failure.is_not(None))
         .order_by(DeliveryRow.webhook_id, DeliveryRow.id.desc())
-        .distinct(DeliveryRow.webhook_id)
+        .ext(distinct_on(DeliveryRow.webhook_id))
     )
     failures = {row.webhook_id: row.failure for row in latest}
     return [

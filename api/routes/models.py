@@ -18,10 +18,10 @@ from api.routes.similar import Reference
 from api.schemas.base import Problem
 from api.schemas.models import ModelDetail, ModelPage, ModelSummary, SortKey
 from api.services import Services, ServicesOf
-from api.uploads import check_checkpoint, parse_metadata, receive_upload
+from api.uploads import check_checkpoint, copied_source, parse_metadata, receive_upload
 from registry.access import Actor
 from registry.declarations import ModelDeclaration, require_no_nul
-from registry.errors import NotReadyError, UnsupportedError
+from registry.errors import InvalidError, NotReadyError, UnsupportedError
 from registry.models import check_declaration, register_model, retry_model
 from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, find_models, search, summarise
 from registry.reads.zoo import Model, read_deleted
@@ -96,17 +96,20 @@ async def model_filter(
     responses={status: {"model": Problem} for status in (409, 413, 415, 422)},
 )
 async def create_model(request: Request, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
-    """Register a checkpoint (multipart form) or a catalogue's pretrained weights (JSON). The same again is harmless."""
+    """Register a checkpoint (multipart form), or a file of the operator's or pretrained weights (JSON).
+
+    The same again is harmless.
+    """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/json":
-        name = await run_in_threadpool(_register_pretrained, services, actor, once, await request.body())
+        name = await run_in_threadpool(_register_named, services, actor, once, await request.body())
     elif content_type == "multipart/form-data":
         async with receive_upload(request, services, name="checkpoint") as upload:
             name = await run_in_threadpool(_register_upload, services, actor, once, upload.metadata, upload.file)
     else:
         raise UnsupportedError(
             "send a multipart form with the fields `metadata` (JSON) and `checkpoint` (.safetensors or .pth), or "
-            f"JSON with a `pretrained` tag; not {content_type or 'an untyped body'}."
+            f"JSON with a `pretrained` tag or a `source`; not {content_type or 'an untyped body'}."
         )
     return await run_in_threadpool(accepted, services, name)
 
@@ -196,8 +199,13 @@ def retry_failed_model(model: Reference, services: ServicesOf, actor: ActorOf, o
     return accepted(services, name)
 
 
-def _register_pretrained(services: Services, actor: Actor, once: Once, text: bytes) -> str:
+def _register_named(services: Services, actor: Actor, once: Once, text: bytes) -> str:
+    """Register what the body names: a file of the operator's, or pretrained weights."""
     declaration = parse_metadata(ModelDeclaration, text)
+    if declaration.source is not None and declaration.pretrained is None:
+        _check(services, declaration)
+        with copied_source(services, declaration.source) as file:
+            return _register_file(services, actor, once, declaration, file)
     with services.writing() as session:
         name = register_model(session, declaration, checkpoint=None, actor=actor)
         once.done(session, 202, location=f"/models/{name}")
@@ -206,14 +214,24 @@ def _register_pretrained(services: Services, actor: Actor, once: Once, text: byt
 
 def _register_upload(services: Services, actor: Actor, once: Once, metadata: bytes, file: Path) -> str:
     declaration = parse_metadata(ModelDeclaration, metadata)
+    if declaration.source is not None:
+        raise InvalidError("send a checkpoint or name a `source`, not both.")
+    return _register_file(services, actor, once, declaration, file)
+
+
+def _register_file(services: Services, actor: Actor, once: Once, declaration: ModelDeclaration, file: Path) -> str:
     check_checkpoint(file)
-    with services.sessions() as session:  # never committed: a refused upload leaves nothing in the store
-        check_declaration(session, declaration)
+    _check(services, declaration)
     artifact = services.store.put_file(file, "checkpoint", services.sessions)
     with services.writing() as session:
         name = register_model(session, declaration, checkpoint=artifact, actor=actor)
         once.done(session, 202, location=f"/models/{name}")
     return name
+
+
+def _check(services: Services, declaration: ModelDeclaration) -> None:
+    with services.sessions() as session:  # never committed: a refused upload leaves nothing in the store
+        check_declaration(session, declaration)
 
 
 def _read_deleted(services: Services) -> tuple[Model, ...]:

@@ -159,6 +159,12 @@ def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None
     )
 
 
+def read_card(session: Session, model_id: int) -> tuple[str, int]:
+    """The model's card, Markdown, and the revision that it is of."""
+    card, revision = session.execute(select(ModelRow.card, ModelRow.revision).where(ModelRow.id == model_id)).one()
+    return card, revision
+
+
 def checkpoint_of(session: Session, model: Model, *, actor: Actor) -> bytes | None:
     """The sha256 of the weights as safetensors: the prepared ones, else the file as it was uploaded, else None.
 
