@@ -1,12 +1,16 @@
-"""`sat serve`: the one-machine stack until Ctrl-C."""
+"""`sat serve`, `sat backup`, `sat restore`: the one-machine stack, and its data."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from embedded.backup import back_up, bring_back
 from embedded.errors import EmbeddedError
 from embedded.folder import data_folder
 from embedded.supervisor import join_or_start
@@ -49,3 +53,33 @@ def _treat_as_ctrl_c(*signals: signal.Signals) -> None:
 
 def _say(sentence: str) -> None:
     typer.echo(sentence)
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder, best on another disk.")],
+) -> None:
+    """Save the registry of this machine (SAT_HOME) into a new folder; it may run meanwhile."""
+    with _refusals():
+        made = back_up(data_folder(), folder, _say)
+    where = f"{made.files} files ({made.bytes / 1e6:,.1f} MB)" if made.elsewhere is None else "no files"
+    _say(f"Saved: the database and {where}, in {folder}.")
+    if made.elsewhere is not None:
+        _say(f"The artifacts stay in {made.elsewhere}: copy them, or have the bucket keep versions.")
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What `sat backup` wrote.")],
+) -> None:
+    """Bring a backup back into an empty SAT_HOME; `sat serve` then answers as it did."""
+    with _refusals():
+        made = bring_back(data_folder(), folder, _say)
+    _say(f"Restored as of {made.made_at} into {data_folder()}: `sat serve` runs it.")
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except EmbeddedError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None

@@ -16,13 +16,13 @@ from embedded.tenancy import Tenancy, move_out, publish, settle, staging_folder
 DATABASE = "sat"
 USER = "sat"
 _MAJOR = "18"
-_PORT = "5432"  # names the socket file only: nothing listens on TCP
+PORT = "5432"  # names the socket file only: nothing listens on TCP
 
 # For one machine shared with the workers, of 4 GB or more.
 _SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
-    "port": _PORT,
+    "port": PORT,
     "max_connections": "100",
     "shared_buffers": "128MB",
     "effective_cache_size": "1GB",
@@ -71,12 +71,12 @@ class Postgres:
 
     def url(self, database: str = DATABASE) -> str:
         """Return the SQLAlchemy address of a database."""
-        return f"postgresql+psycopg://{USER}@/{database}?host={self.sockets}&port={_PORT}"
+        return f"postgresql+psycopg://{USER}@/{database}?host={self.sockets}&port={PORT}"
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """Return an autocommit connection; psycopg.OperationalError when the server does not take one."""
         return psycopg.connect(
-            host=str(self.sockets), port=_PORT, user=USER, dbname=database, autocommit=True, connect_timeout=5
+            host=str(self.sockets), port=PORT, user=USER, dbname=database, autocommit=True, connect_timeout=5
         )
 
     def service(self) -> Service:

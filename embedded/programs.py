@@ -79,7 +79,6 @@ def listen(asked: int | None, say: Callable[[str], None]) -> socket.socket:
 def environment(home: Path, database_url: str, redis_url: str) -> dict[str, str]:
     """Return the settings that every process of the stack gets."""
     # artifacts may be elsewhere (S3); the two servers are this stack's, whatever the caller's environment says
-    artifacts = os.environ.get("SAT_ARTIFACTS") or str(home / "artifacts")
     cache = os.environ.get("SAT_CACHE") or str(home / "cache")
     # libraries keep downloads there (published weights); a user whose home folder cannot be written needs another place
     if not os.access(os.environ.get("HOME", ""), os.W_OK) and not os.environ.get("XDG_CACHE_HOME"):
@@ -91,10 +90,15 @@ def environment(home: Path, database_url: str, redis_url: str) -> dict[str, str]
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
         "SAT_HOME": str(home),
-        "SAT_ARTIFACTS": artifacts,
+        "SAT_ARTIFACTS": artifacts_url(home),
         "SAT_CACHE": cache,
         "PYTHONUNBUFFERED": "1",  # logs end with a process's last words
     }
+
+
+def artifacts_url(home: Path) -> str:
+    """Return where the stack's artifacts are: a folder, or the URL of a remote store."""
+    return os.environ.get("SAT_ARTIFACTS") or str(home / "artifacts")
 
 
 def api_service(programs: Programs, settings: Mapping[str, str], listener: socket.socket) -> Service:
@@ -113,6 +117,7 @@ def api_service(programs: Programs, settings: Mapping[str, str], listener: socke
         command=programs.api,
         env={**settings, **own},
         ready=lambda: answers(port),
+        stop_seconds=15,  # more than SAT_GRACE_SECONDS: who uploads is told
         descriptors=(listener.fileno(),),
     )
 
