@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from client.plans import Emit, Exchanges, Items, NextLine, Open, Pause, Plan, Send, Step
-from client.transport import CHUNK_BYTES, settings_of
+from client.transport import CHUNK_BYTES, TIMEOUT, settings_of
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class AsyncTransport:
     def __init__(self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2) -> None:
         """Open nothing yet; the key goes with every request."""
         self.exchanges = Exchanges(url, first_wait_seconds=first_wait_seconds)
-        self._http = httpx.AsyncClient(**settings_of(url, key))
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, **settings_of(url, key))
 
     async def close(self) -> None:
         """Close the pool."""

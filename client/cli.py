@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import models, overview, plan, recommend, similarity, upkeep, work
+from client.commands import models, naming, overview, plan, recommend, registering, similarity, upkeep, work
 from client.commands.images import images
 from client.commands.keys import keys
 from client.commands.protocols import agreement, protocols
@@ -19,7 +19,6 @@ from client.output import complaints
 app = typer.Typer(
     name="sat",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="A registry of image classifiers that knows which of them behave alike.",
 )
@@ -48,11 +47,17 @@ def with_key(
 app.add_typer(images, name="images")
 app.add_typer(protocols, name="protocols")
 app.add_typer(keys, name="keys")
-app.command()(models.register)
+app.add_typer(naming.aliases, name="aliases")
+app.add_typer(naming.webhooks, name="webhooks")
+app.command()(registering.register)
 app.command()(models.models)
 app.command()(models.model)
+app.command()(models.card)
+app.command()(models.download)
+app.command()(models.edit)
 app.command()(models.retry)
 app.command("rm")(models.remove)
+app.command()(models.restore)
 app.command()(similarity.similar)
 app.command()(similarity.pair)
 app.command()(similarity.matrix)
@@ -68,6 +73,7 @@ app.command()(work.pause)
 app.command()(work.resume)
 app.command()(work.drain)
 app.command()(plan.measure)
+app.command()(naming.audit)
 app.command()(upkeep.gc)
 app.command()(upkeep.doctor)
 join_commands(app)

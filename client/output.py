@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from client.address import find_url
 from client.credentials import find_key
 
 if TYPE_CHECKING:
+    from client.events import Event
     from client.registry import Registry
 
 PIPE_WIDTH = 120  # columns, where nothing tells the width
@@ -55,6 +56,14 @@ def say(sentence: str) -> None:
 def print_json(answer: Any) -> None:
     """Print the registry's answer as JSON that programs can read."""
     sys.stdout.write(json.dumps(answer, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_events(events: "Iterable[Event]") -> None:
+    """Print events as lines of JSON, as they come, until they end or Ctrl-C stops it."""
+    with suppress(KeyboardInterrupt):
+        for event in events:
+            sys.stdout.write(json.dumps({"event": event.kind, "id": event.id, "data": event.data}) + "\n")
+            sys.stdout.flush()
 
 
 @contextmanager

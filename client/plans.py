@@ -101,10 +101,11 @@ class Sink:
 class Exchanges:
     """Requests to one registry: repeated where that is safe, errors as sentences."""
 
-    def __init__(self, url: str, *, first_wait_seconds: float = 0.2) -> None:
+    def __init__(self, url: str, *, first_wait_seconds: float = 0.2, attempts: int = ATTEMPTS) -> None:
         """first_wait_seconds is the pause before the first repetition; it doubles after each."""
         self.url = url
         self._first_wait_seconds = first_wait_seconds
+        self._attempts = attempts
 
     def request(self, method: str, path: str, *, sink: Sink | None = None, **options: Any) -> Plan[httpx.Response]:
         """Return the answer.
@@ -121,7 +122,7 @@ class Exchanges:
             headers.setdefault("Idempotency-Key", uuid4().hex)
         step = Send(method=method, path=path, options=options, headers=headers, sink=sink)
         wait = self._first_wait_seconds
-        for attempts_left in range(ATTEMPTS - 1, -1, -1):
+        for attempts_left in range(self._attempts - 1, -1, -1):
             try:
                 response: httpx.Response = yield step
             except httpx.TransportError as error:

@@ -26,13 +26,16 @@ T = TypeVar("T")
 class Connection:
     """A connection pool and the plans of what can be asked over it."""
 
-    def __init__(self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2) -> None:
+    def __init__(
+        self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2, hurry: bool = False
+    ) -> None:
         """Open nothing yet.
 
         key: an API key, where the registry wants one. first_wait_seconds: before a failed request is first repeated.
+        hurry: nothing is repeated, and an answer that takes a second is none.
         """
         self.url = url.rstrip("/")
-        self._transport = Transport(self.url, key=key, first_wait_seconds=first_wait_seconds)
+        self._transport = Transport(self.url, key=key, first_wait_seconds=first_wait_seconds, hurry=hurry)
         self._routes = Routes(self._transport.exchanges)
 
     def __enter__(self) -> Self:

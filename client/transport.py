@@ -17,17 +17,21 @@ T = TypeVar("T")
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # a large upload is hashed before the answer comes
 TIMEOUT = httpx.Timeout(10.0, read=300.0, write=120.0)
+HURRIED = httpx.Timeout(1.0)
 CHUNK_BYTES = 1 << 18
 
 
 class Transport:
     """One connection pool to one registry."""
 
-    def __init__(self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2) -> None:
-        """Open nothing yet; the key goes with every request."""
+    def __init__(
+        self, url: str, *, key: str | None = None, first_wait_seconds: float = 0.2, hurry: bool = False
+    ) -> None:
+        """Open nothing yet; the key goes with every request. hurry: one attempt that may take a second."""
         self.url = url
-        self.exchanges = Exchanges(url, first_wait_seconds=first_wait_seconds)
-        self._http = httpx.Client(**settings_of(url, key))
+        self.exchanges = Exchanges(url, first_wait_seconds=first_wait_seconds, attempts=1 if hurry else ATTEMPTS)
+        timeout = HURRIED if hurry else TIMEOUT
+        self._http = httpx.Client(timeout=timeout, **settings_of(url, key))
 
     def close(self) -> None:
         """Close the pool."""
@@ -161,7 +165,6 @@ def settings_of(url: str, key: str | None) -> dict[str, Any]:
     """Return what either kind of httpx client is made with."""
     return {
         "base_url": url,
-        "timeout": TIMEOUT,
         # a proxy of the environment cannot reach this machine's own loopback
         "trust_env": urlsplit(url).hostname not in LOOPBACK,
         "headers": {} if key is None else {"Authorization": f"Bearer {key}"},

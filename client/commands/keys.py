@@ -69,8 +69,13 @@ def list_keys(*, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @keys.command("revoke")
-def revoke_key(name: Annotated[str, typer.Argument(help="The key's name.")], *, url: Url = None) -> None:
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="The key's name.")], *, url: Url = None, as_json: AsJson = False
+) -> None:
     """End a key for good, within two seconds. What was registered with it stays."""
     with connect(url) as registry:
         registry.revoke_key(name)
+    if as_json:
+        print_json({"revoked": [name]})
+        return
     say(f"The key {name} opens nothing any more.")

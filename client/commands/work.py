@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from client.errors import InputError
-from client.output import AsJson, Url, connect, console, print_json, say
+from client.completion import complete_model
+from client.errors import ClientError, InputError
+from client.output import AsJson, Url, connect, console, print_events, print_json, say
 
 
 def jobs(
@@ -112,11 +113,29 @@ def _comparison(registry: Any, target: str | None) -> tuple[str, str]:
     return default["image_set"], default["protocol"]
 
 
-def watch(url: Url = None) -> None:
-    """Show progress until everything is measured; Ctrl-C leaves the work running."""
-    from client import watching
+def watch(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="Only this model.", autocompletion=complete_model)
+    ] = None,
+    *,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON.")] = False,
+) -> None:
+    """Show progress until everything, or one model, is measured; Ctrl-C leaves the work running."""
+    from client import following, watching
 
     with connect(url) as registry:
+        if as_json:
+            print_events(registry.events() if name is None else registry.model_events(name))
+            return
+        if name is not None:
+            reason = following.follow(registry, name, console)
+            if reason == "failed":
+                found = registry.model(name)
+                raise ClientError(f"{name}: {found['failure'] or found['progress']['reason']}")
+            if reason != "stopped":
+                say(f"{name} is {reason}.")
+            return
         try:
             last = watching.watch(registry, console)
             failures = [model["name"] for model in registry.models(state="failed")]

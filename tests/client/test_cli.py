@@ -37,12 +37,25 @@ EVERY_READ = [
     ["jobs"],
     ["workers"],
     ["images", "list"],
+    ["card", "a"],
+    ["aliases", "list"],
+    ["webhooks", "list"],
+    ["audit"],
 ]
 EVERY_COMMAND = [
     *EVERY_READ,
     ["watch"],
     ["rm", "a"],
     ["retry", "a"],
+    ["restore", "a"],
+    ["edit", "a", "--description", "b"],
+    ["watch", "a"],
+    ["watch", "--json"],
+    ["aliases", "set", "b", "a"],
+    ["aliases", "rm", "b"],
+    ["webhooks", "add", "https://hooks.example.com/"],
+    ["webhooks", "rm", "1"],
+    ["register", "--name", "a", "--architecture", "resnet18", "--source", "zoo/a.pth"],
     ["register", "--name", "a", "--architecture", "resnet18", "--pretrained", "a1_in1k"],
 ]
 
@@ -158,13 +171,14 @@ def test_help_is_quick_and_loads_no_heavy_library() -> None:
     assert (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime) < 0.5
 
 
-def test_every_command_takes_url_and_explains_itself() -> None:
+def test_every_command_takes_url_and_json_and_explains_itself() -> None:
     group = typer.main.get_command(app)
     for name, command in group.commands.items():  # type: ignore[attr-defined]  # a group has commands
         for leaf in getattr(command, "commands", {name: command}).values():
             assert leaf.help, leaf.name
             if name not in {entry.name for entry in joined.found_commands()}:
-                assert any("--url" in parameter.opts for parameter in leaf.params), leaf.name
+                for option in ("--url", "--json"):
+                    assert any(option in parameter.opts for parameter in leaf.params), (leaf.name, option)
 
 
 PLUG_IN = '''

@@ -186,3 +186,64 @@ def test_models_of_many_pages_are_all_listed(imported: str, weights: Path) -> No
             registry.register({"name": f"page-{number}", "input": taken, **shape}, weights)
         listed = [model["name"] for model in registry.models(q="page-", limit=2)]
     assert listed == [f"page-{number}" for number in range(5)]
+
+
+def test_a_model_is_edited_downloaded_deleted_and_restored(
+    sat: Sat, imported: str, weights: Path, tmp_path: Path
+) -> None:
+    at = ["--url", imported]
+    assert register(sat, imported, weights, "net-g", "--description", "first", "--license", "MIT").code == 0
+    (tmp_path / "card.md").write_text("# net-g\n")
+    edited = sat("edit", "net-g", "--tag", "b", "--license", "", "--card", tmp_path / "card.md", "--json", *at)
+    model = json.loads(edited.out)
+    assert (model["description"], model["tags"], model["license"], model["revision"]) == ("first", ["b"], None, 2)
+    assert sat("card", "net-g", *at).out == "# net-g\n"
+    assert "<h1>net-g</h1>" in sat("card", "net-g", "--html", *at).out
+    assert sat("edit", "net-g", *at).code == 2
+    told = json.loads(sat("download", "net-g", "--to", tmp_path / "sub" / "back.safetensors", "--json", *at).out)
+    assert told["bytes"] == weights.stat().st_size
+    np.testing.assert_array_equal(load_file(told["file"])["weight"], load_file(weights)["weight"])
+    assert json.loads(sat("rm", "net-g", "--json", *at).out) == {"deleted": ["net-g"]}
+    assert "net-g" in sat("models", "--deleted", *at).out
+    assert json.loads(sat("restore", "net-g", "--json", *at).out)["name"] == "net-g"
+    assert "net-g" not in sat("models", "--deleted", *at).out
+    actions = [entry["action"] for entry in json.loads(sat("audit", "--subject", "net-g", "--json", *at).out)["items"]]
+    assert actions == ["model.restore", "model.delete", "model.change"]
+    assert "model.restore" in sat("audit", *at).out
+
+
+def test_an_alias_is_set_listed_and_freed(sat: Sat, imported: str, weights: Path) -> None:
+    at = ["--url", imported]
+    assert register(sat, imported, weights, "net-h").code == 0
+    assert sat("aliases", "set", "champion", "net-h", "--protected", *at).out == "champion is net-h, protected.\n"
+    assert "champion" in sat("aliases", "list", *at).out
+    assert json.loads(sat("model", "champion", "--json", *at).out)["aliases"] == ["champion"]
+    refused = sat("rm", "net-h", *at)
+    assert (refused.code, "champion" in refused.err) == (1, True)
+    assert json.loads(sat("aliases", "rm", "champion", "--json", *at).out) == {"deleted": ["champion"]}
+    assert sat("rm", "net-h", *at).code == 0
+
+
+def test_a_webhook_is_refused_where_the_operator_allows_none(sat: Sat, imported: str) -> None:
+    ended = sat("webhooks", "add", "https://hooks.example.com/", "--url", imported)
+    assert (ended.code, "SAT_WEBHOOK_HOSTS" in ended.err) == (1, True)
+    assert "no webhook" in sat("webhooks", "list", "--url", imported).out
+
+
+def test_a_shell_is_offered_names_and_aliases(imported: str, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import typer
+
+    from client.cli import app
+    from client.completion import complete_model
+
+    with Registry(imported) as registry:
+        shape = {"architecture": "test_resnet", "model_args": {"num_classes": 2, "in_chans": 1}, "task": "pets"}
+        taken = {"size": 32, "channels": 1, "mean": [0.5], "std": [0.7]}
+        registry.register({"name": "complete-me", "input": taken, **shape}, weights)
+        registry.set_alias("complete-too", "complete-me")
+    command = typer.main.get_command(app)
+    monkeypatch.setenv("SAT_URL", imported)
+    with command.make_context("sat", ["models"]) as context:  # type: ignore[attr-defined]  # a click command has it
+        assert complete_model(context, "complete-") == ["complete-me", "complete-too"]
+        monkeypatch.setenv("SAT_URL", "http://127.0.0.1:1")
+        assert complete_model(context, "complete-") == []
