@@ -4,11 +4,13 @@ A claim is an exclusive right to record results: every recording transaction cal
 job's row and raises LostLeaseError when another claim (or a deletion) has raised the fence since.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import ColumnElement, case, exists, func, literal, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Table, bindparam, case, exists, func, literal, or_, select, text, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from registry.database import announce
@@ -58,6 +60,14 @@ _CLAIMABLE = (
         JobRow.kind == JobKind.ANALYSE,
     ),
 )
+# Both go with every cell that is recorded: building them anew takes longer than running them.
+_HOLD = text("select id from jobs where id = :id and fence = :fence and state = 'running' for update")
+_URGENT = select(
+    select(JobRow.id)
+    .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
+    .where(JobRow.lane == bindparam("lane"), JobRow.priority < bindparam("priority"), *_CLAIMABLE)
+    .exists()
+)
 
 
 class LostLeaseError(Exception):
@@ -93,33 +103,55 @@ def want(
 
     A running row only has `wanted` raised: it is queued again when it finishes, so no wake-up is lost.
     """
-    resting = JobRow.state.in_([JobState.IDLE, JobState.FAILED])
-    row = insert(JobRow).values(
-        kind=kind,
-        lane=LANE_OF[kind],
-        model_id=model_id,
-        network_id=network_id,
-        comparison_id=comparison_id,
-        priority=PRIORITY[kind, rung],
-        state=JobState.QUEUED,
-    )
-    session.execute(
-        row.on_conflict_do_update(
-            constraint="uq_jobs_subject",
-            set_={
-                "wanted": JobRow.wanted + 1,
-                "priority": case(
-                    (resting, row.excluded.priority), else_=func.least(JobRow.priority, row.excluded.priority)
-                ),
-                "state": case((resting, literal(JobState.QUEUED.value)), else_=JobRow.state),
-                "attempt": case((resting, 0), else_=JobRow.attempt),
-                "queued_at": case((resting, func.now()), else_=JobRow.queued_at),
-                "failure": None,
-                "not_before": None,
-            },
-        )
-    )
+    session.flush()
+    session.execute(_WANT, _subject(kind, model_id, network_id, comparison_id, rung))
     announce(session, LANE_OF[kind])
+
+
+def want_of_networks(
+    session: Session, kind: JobKind, network_ids: Sequence[int], comparison_id: int, *, rung: int
+) -> None:
+    """As `want` for each of the networks, in one exchange with the database: a newcomer asks all others."""
+    if network_ids:
+        session.flush()
+        session.execute(_WANT, [_subject(kind, None, each, comparison_id, rung) for each in network_ids])
+        announce(session, LANE_OF[kind])
+
+
+def _subject(
+    kind: JobKind, model_id: int | None, network_id: int | None, comparison_id: int | None, rung: int
+) -> dict[str, object]:
+    return {
+        "kind": kind,
+        "lane": LANE_OF[kind],
+        "model_id": model_id,
+        "network_id": network_id,
+        "comparison_id": comparison_id,
+        "priority": PRIORITY[kind, rung],
+        "state": JobState.QUEUED,
+    }
+
+
+def _want_statement() -> Insert:
+    """Make a job's row, or raise it; one that rests begins anew."""
+    jobs = cast("Table", JobRow.__table__)
+    row, old = insert(jobs), jobs.c
+    resting = or_(old.state == JobState.IDLE, old.state == JobState.FAILED)
+    return row.on_conflict_do_update(
+        constraint="uq_jobs_subject",
+        set_={
+            "wanted": old.wanted + 1,
+            "priority": case((resting, row.excluded.priority), else_=func.least(old.priority, row.excluded.priority)),
+            "state": case((resting, literal(JobState.QUEUED.value)), else_=old.state),
+            "attempt": case((resting, 0), else_=old.attempt),
+            "queued_at": case((resting, func.now()), else_=old.queued_at),
+            "failure": None,
+            "not_before": None,
+        },
+    )
+
+
+_WANT = _want_statement()
 
 
 def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_seconds: float) -> Claim | None:
@@ -170,11 +202,7 @@ def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_secon
 
 def hold(session: Session, claimed: Claim) -> None:
     """Lock the job's row for this transaction; LostLeaseError unless the claim still stands."""
-    held = session.execute(
-        select(JobRow.id)
-        .where(JobRow.id == claimed.job_id, JobRow.fence == claimed.fence, JobRow.state == JobState.RUNNING)
-        .with_for_update()
-    ).one_or_none()
+    held = session.execute(_HOLD, {"id": claimed.job_id, "fence": claimed.fence}).one_or_none()
     if held is None:
         raise LostLeaseError(claimed)
 
@@ -296,14 +324,8 @@ def lanes_with_work(session: Session) -> list[Lane]:
 
 def more_urgent_waits(session: Session, claimed: Claim) -> bool:
     """Whether the claim's lane holds a queued job that should go first."""
-    return session.execute(
-        select(
-            select(JobRow.id)
-            .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
-            .where(JobRow.lane == claimed.lane, JobRow.priority < claimed.priority, *_CLAIMABLE)
-            .exists()
-        )
-    ).scalar_one()
+    waits: bool = session.execute(_URGENT, {"lane": claimed.lane, "priority": claimed.priority}).scalar_one()
+    return waits
 
 
 def fence_off(session: Session, *, model_id: int | None = None, network_id: int | None = None) -> None:

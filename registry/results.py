@@ -4,14 +4,15 @@ Locks are taken in one order everywhere: the claim's job row, other job rows, th
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import Table, delete, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.comparisons import is_live
-from registry.jobs import Claim, hold, note_progress, want
+from registry.jobs import Claim, hold, note_progress, want, want_of_networks
 from registry.tables import (
     AttackRow,
     EvaluationRow,
@@ -19,13 +20,33 @@ from registry.tables import (
     JobKind,
     JobRow,
     JobState,
-    PairRow,
     Part,
     RefusalRow,
     TransferRow,
 )
 from registry.versions import raise_version
 from sat_engine import bits
+
+# Recording a cell is a handful of small statements: as text, since building them takes longer than running them.
+_KEEP_IMAGES = text(
+    "select images_sha256 from attacks where comparison_id = :comparison and network_id = :source and rung = :rung"
+    " for key share"
+)
+_LOCK_PAIR = text(
+    "insert into pairs (comparison_id, a_id, b_id, rungs, n, fooled_ab, version)"
+    " values (:comparison, :a, :b, 1, 0, 0, 0)"
+    " on conflict (comparison_id, a_id, b_id) do update set version = pairs.version"
+)
+_CELLS = cast("Table", TransferRow.__table__)
+_INSERT_CELL = insert(_CELLS).on_conflict_do_nothing().returning(_CELLS.c.rung)
+_CELLS_OF_PAIR = text(
+    "select source_id, rung, common, n_fooled, fooled from transfers where comparison_id = :comparison"
+    " and ((source_id = :a and target_id = :b) or (source_id = :b and target_id = :a))"
+)
+_SET_PAIR = text(
+    "update pairs set rungs = :rungs, n = :n, fooled_ab = :fooled_ab, fooled_ba = :fooled_ba,"
+    " fooled_both = :fooled_both, version = :version where comparison_id = :comparison and a_id = :a and b_id = :b"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,14 +159,7 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
         )
         .order_by(EvaluationRow.network_id)
     )
-    for target_id in targets.all():
-        want(
-            session,
-            JobKind.TRANSFERS,
-            network_id=target_id,
-            comparison_id=claimed.comparison_id,
-            rung=record.rung,
-        )
+    want_of_networks(session, JobKind.TRANSFERS, targets.all(), claimed.comparison_id, rung=record.rung)
     raise_version(session, claimed.comparison_id)
 
 
@@ -159,26 +173,22 @@ def record_transfer(session: Session, claimed: Claim, record: TransferRecord) ->
     hold(session, claimed)
     if not _is_current(session, claimed.comparison_id, record):
         return
-    inserted = session.execute(
-        insert(TransferRow)
-        .values(
-            comparison_id=claimed.comparison_id,
-            target_id=claimed.network_id,
-            source_id=record.source_id,
-            rung=record.rung,
-            common=record.common,
-            fooled=bits.pack(record.fooled),
-            n_fooled=int(record.fooled.sum()),
-            floor_fooled=_pack(record.floor_fooled),
-            ceiling_fooled=_pack(record.ceiling_fooled),
-            numeric_path=record.numeric_path,
-            worker_id=claimed.worker_id,
-            seconds=record.seconds,
-            fence=claimed.fence,
-        )
-        .on_conflict_do_nothing()
-        .returning(TransferRow.rung)
-    ).one_or_none()
+    cell = {
+        "comparison_id": claimed.comparison_id,
+        "target_id": claimed.network_id,
+        "source_id": record.source_id,
+        "rung": record.rung,
+        "common": record.common,
+        "fooled": bits.pack(record.fooled),
+        "n_fooled": int(record.fooled.sum()),
+        "floor_fooled": _pack(record.floor_fooled),
+        "ceiling_fooled": _pack(record.ceiling_fooled),
+        "numeric_path": record.numeric_path,
+        "worker_id": claimed.worker_id,
+        "seconds": record.seconds,
+        "fence": claimed.fence,
+    }
+    inserted = session.execute(_INSERT_CELL, cell).one_or_none()
     if inserted is not None:
         note_progress(session, claimed)
         _update_pair(session, claimed.comparison_id, record.source_id, claimed.network_id)
@@ -223,15 +233,8 @@ def retry_measuring(session: Session, network_id: int) -> bool:
 
 def _is_current(session: Session, comparison_id: int, record: TransferRecord) -> bool:
     """Whether the attack still has the images that were used; it keeps them until the end of the transaction."""
-    images = session.scalars(
-        select(AttackRow.images_sha256)
-        .where(
-            AttackRow.comparison_id == comparison_id,
-            AttackRow.network_id == record.source_id,
-            AttackRow.rung == record.rung,
-        )
-        .with_for_update(read=True, key_share=True)
-    ).one_or_none()
+    attack = {"comparison": comparison_id, "source": record.source_id, "rung": record.rung}
+    images = session.execute(_KEEP_IMAGES, attack).scalar_one_or_none()
     return images is not None and record.images_sha256 in (None, images)
 
 
@@ -241,33 +244,17 @@ def _update_pair(session: Session, comparison_id: int, one: int, other: int) -> 
     The lock comes first: two transactions that each record one direction would otherwise both miss the other's.
     """
     a, b = sorted((one, other))
-    locked = insert(PairRow).values(comparison_id=comparison_id, a_id=a, b_id=b, rungs=1, n=0, fooled_ab=0, version=0)
-    session.execute(
-        locked.on_conflict_do_update(
-            index_elements=[PairRow.comparison_id, PairRow.a_id, PairRow.b_id], set_={"version": PairRow.version}
-        )
-    )
+    pair = {"comparison": comparison_id, "a": a, "b": b}
+    session.execute(_LOCK_PAIR, pair)
     counts = count_pair(session, comparison_id, a, b)
     version = raise_version(session, comparison_id)
-    session.execute(
-        update(PairRow)
-        .where(PairRow.comparison_id == comparison_id, PairRow.a_id == a, PairRow.b_id == b)
-        .values(**counts, version=version)
-    )
+    session.execute(_SET_PAIR, pair | counts | {"version": version})
 
 
 def count_pair(session: Session, comparison_id: int, a: int, b: int) -> dict[str, int | None]:
     """The pair's counts over the leading rungs that both directions have; one-sided over those that one has."""
-    cells = {
-        (row.source_id, row.rung): row
-        for row in session.scalars(
-            select(TransferRow).where(
-                TransferRow.comparison_id == comparison_id,
-                TransferRow.source_id.in_((a, b)),
-                TransferRow.target_id.in_((a, b)),
-            )
-        )
-    }
+    found = session.execute(_CELLS_OF_PAIR, {"comparison": comparison_id, "a": a, "b": b})
+    cells = {(row.source_id, row.rung): row for row in found}
     ab, ba = _leading(cells, a), _leading(cells, b)
     if ab and ba:
         both = list(zip(ab, ba, strict=False))
@@ -289,7 +276,7 @@ def count_pair(session: Session, comparison_id: int, a: int, b: int) -> dict[str
     }
 
 
-def _leading(cells: dict[tuple[int, int], TransferRow], source: int) -> list[TransferRow]:
+def _leading(cells: dict[tuple[int, int], Any], source: int) -> list[Any]:
     leading = []
     for rung in (0, 1):
         if (source, rung) not in cells:

@@ -1,22 +1,22 @@
 """Versions of comparisons: raised last by every transaction that changes an answer, and announced by NOTIFY."""
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from registry.tables import ComparisonRow
 
 CHANNEL = "sat_version"
+# With every cell that is recorded: one statement, and as text, since building it takes longer than running it.
+_RAISE = text(
+    "with raised as (update comparisons set version = version + 1 where id = :id returning id, version)"
+    " select version, pg_notify(:channel, id::text) from raised"
+)
 
 
 def raise_version(session: Session, comparison_id: int) -> int:
     """Raise one comparison's version and return it. Call it last: it holds the comparison's row until the commit."""
-    version = session.execute(
-        update(ComparisonRow)
-        .where(ComparisonRow.id == comparison_id)
-        .values(version=ComparisonRow.version + 1)
-        .returning(ComparisonRow.version)
-    ).scalar_one()
-    session.execute(select(func.pg_notify(CHANNEL, str(comparison_id))))
+    session.flush()  # what is still to be written goes before: comparisons are locked last
+    version: int = session.execute(_RAISE, {"id": comparison_id, "channel": CHANNEL}).scalar_one()
     return version
 
 
