@@ -8,12 +8,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.logs import configure_logs
+from api.http import BoundedHttp
+from api.logs import configure_api_logs
 from api.startup import UnsafeError, check_safe
 from registry.settings import Settings
-
-# Uploads may take long to arrive; a stop waits for answers under way, not for those.
-GRACE_SECONDS = 10
 
 
 class _Server(uvicorn.Server):
@@ -30,7 +28,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGINT or SIGTERM; answers under way are finished."""
     settings = Settings()
-    configure_logs()
+    configure_api_logs(settings.log_format)
     # uvicorn's own `fd` takes any socket for a unix one; without TCP_NODELAY each answer then waits 40 ms for an ACK
     listener = None if settings.fd is None else socket.socket(fileno=settings.fd)
     try:
@@ -40,12 +38,15 @@ def main() -> None:
     server = _Server(
         uvicorn.Config(
             create_app(settings),
+            http=BoundedHttp,
+            ws="none",
             host=settings.host,
             port=settings.port,
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+            # uploads may take longer to arrive: they are told (api/stopping.py)
+            timeout_graceful_shutdown=settings.grace_seconds,
         )
     )
     server.run(sockets=None if listener is None else [listener])

@@ -67,6 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
         docs_url=None,
+        redirect_slashes=False,  # it would send clients to whatever the Host header names
         redoc_url=None,
         # outermost first; who may ask is decided right after the host, outside everything that answers
         middleware=[

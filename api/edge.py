@@ -58,7 +58,7 @@ class RequestLog:
         except ClientDisconnect:
             status = CLIENT_LEFT
         except Exception:  # noqa: BLE001  the last resort
-            _log.exception("request failed", id=request_id, method=scope["method"], path=scope["path"])
+            _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if status == 0:
                 detail = f"this is a fault of the registry; its log knows more under the id {request_id}."
                 await problem(500, "Internal Server Error", detail)(scope, receive, send_with_id)
@@ -206,7 +206,7 @@ def _report(scope: Scope, request_id: str, status: int, seconds: float) -> None:
     report = _log.debug if scope["method"] in {"GET", "HEAD"} and status < 500 else _log.info  # noqa: PLR2004  faults
     report(
         "request",
-        id=request_id,
+        request_id=request_id,
         method=scope["method"],
         path=scope["path"],
         status=status,

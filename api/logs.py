@@ -1,47 +1,17 @@
-"""Logs as one JSON object a line on standard error."""
+"""The api's logs: every line that is written for a request carries its id."""
 
-import logging
-import sys
-from typing import Any
+from structlog.typing import EventDict, WrappedLogger
 
-import structlog
-from structlog.typing import Processor
-
-from registry.keys import hide_keys
-
-_SHARED: tuple[Processor, ...] = (
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-)
+from api import problems
+from registry.logs import configure_logs
+from registry.settings import LogFormat
 
 
-def configure_logs(level: int = logging.INFO) -> None:
-    """Send structlog's and the standard library's loggers through one formatter."""
-    structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
-                _hide_keys,
-            ],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
+def configure_api_logs(form: LogFormat) -> None:
+    """Send all loggers of this process through one formatter on standard error."""
+    configure_logs(form, more=(_add_request_id,))
 
 
-def _hide_keys(_logger: Any, _method: str, line: Any) -> str:
-    """The whole line, whatever a path, a header or a fault brought into it."""
-    return hide_keys(line)
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    request_id = problems.request_id.get()
+    return event if request_id is None else {"request_id": request_id, **event}

@@ -2,14 +2,12 @@
 
 import bisect
 import time
-from collections.abc import Iterable, Iterator
 
-from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Upper bounds in seconds, from a kept answer to an upload.
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
-MOST_PATHS = 4096
+MOST_PATHS = 20_000
 NO_ROUTE = "none"
 
 
@@ -39,18 +37,17 @@ class Traffic:
         tally.buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
         tally.seconds += seconds
 
-    def route_of(self, scope: Scope, routes: Iterable[BaseRoute]) -> str:
-        """The template of the route that answers: what the router found, else (a kept answer) what it would find."""
-        found = getattr(scope.get("route"), "path", None)
-        if found is not None:
-            return str(found)
+    def route_of(self, scope: Scope, status: int) -> str:
+        """The template of the route that answers. A kept answer meets no router: an earlier one had the same path."""
         path: str = scope["path"]
-        known = self._routes.get(path)
-        if known is None:
-            known = next(_matching(scope, routes), NO_ROUTE)
-            if len(self._routes) < MOST_PATHS:
-                self._routes[path] = known
-        return known
+        found = getattr(scope.get("route"), "path", None)
+        if found is None:
+            return self._routes.get(path, NO_ROUTE)
+        if status == 200 and path not in self._routes:  # noqa: PLR2004  OK: nothing else is kept
+            if len(self._routes) >= MOST_PATHS:
+                self._routes.clear()
+            self._routes[path] = found
+        return str(found)
 
 
 class Meter:
@@ -70,7 +67,7 @@ class Meter:
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
             await send(message)
 
         self._traffic.in_flight += 1
@@ -78,13 +75,5 @@ class Meter:
             await self._app(scope, receive, noting)
         finally:
             self._traffic.in_flight -= 1
-            routes = scope["app"].routes if "app" in scope else ()
-            route = self._traffic.route_of(scope, routes)
+            route = self._traffic.route_of(scope, status)
             self._traffic.note(scope["method"], route, status, time.perf_counter() - started)
-
-
-def _matching(scope: Scope, routes: Iterable[BaseRoute]) -> Iterator[str]:
-    for route in routes:
-        match, _ = route.matches(scope)
-        if match is Match.FULL:
-            yield str(getattr(route, "path", NO_ROUTE))

@@ -96,9 +96,7 @@ def make_plan(
             select(NameRow.name, ModelRow.content_sha256)
             .join(ModelRow, ModelRow.id == NameRow.model_id)
             .where(NameRow.name.in_([each.name for each in models]))
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     newcomers = tuple(
         _newcomer(snapshot.zoo, each, same=_is_same(session, each, taken.get(each.name))) for each in models

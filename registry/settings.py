@@ -55,6 +55,9 @@ class MigrationSettings(DatabaseSettings):
         return self.admin_key_file.read_text(encoding="utf-8").strip() if self.admin_key_file else None
 
 
+LogFormat = Literal["json", "logfmt"]
+
+
 class Settings(DatabaseSettings):
     """What an api or worker process needs to know; a missing one ends the process with its name."""
 
@@ -64,8 +67,12 @@ class Settings(DatabaseSettings):
         default_factory=lambda: Path(tempfile.gettempdir()) / "sat-registry-cache",
         description="Local folder for uploads in flight and copies of remote artifacts.",
     )
+    log_format: LogFormat = Field(default="json", description="json, or logfmt: key=value.")
     host: str = "127.0.0.1"
     port: int = 8000
+    grace_seconds: Annotated[int, Field(ge=0, le=3600)] = Field(
+        default=10, description="How long a stopping api finishes what is under way."
+    )
     fd: int | None = Field(default=None, description="An inherited listening socket, instead of host and port.")
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("*",), description="Host headers that are answered, separated by commas; on loopback, its names."

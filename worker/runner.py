@@ -14,6 +14,7 @@ from registry.jobs import Claim, LostLeaseError, claim, give_back
 from registry.tables import JobKind, Lane
 from sat_engine.errors import EngineError
 from worker.context import Context, StoppingError
+from worker.journal import noting
 from worker.lease import Lease, keeping
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
             return ran
         if claimed is None:
             return ran
-        with context.standing.at_work():
+        with context.standing.at_work(), noting(context, claimed):
             run(context, claimed, tasks[claimed.kind])
         ran += 1
         if time.monotonic() > deadline:
@@ -54,7 +55,6 @@ def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
 
 def run(context: Context, claimed: Claim, task: Task) -> None:
     """Run one claimed job; whatever happens, its row says so."""
-    log.info("job %s: %s starts (attempt %s)", claimed.job_id, claimed.kind, claimed.attempt)
     try:
         with keeping(context, claimed) as lease:
             task(context, lease)

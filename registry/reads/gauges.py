@@ -51,7 +51,7 @@ def read_gauges(session: Session) -> Gauges:
                 ).where(_alive(), WorkerRow.device_bytes.is_not(None))
             )
         },
-        models=dict(models.tuples().all()),
+        models=dict(models.all()),
         artifact_bytes={(kind, state.value): int(size) for kind, state, size in artifacts},
     )
 

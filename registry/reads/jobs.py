@@ -7,7 +7,19 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from registry.tables import JobKind, JobRow, JobState, ModelRow, NameRow, NetworkRow, WorkerRow, WorkerWish
+from registry.tables import (
+    ComparisonRow,
+    ImageSetRow,
+    JobKind,
+    JobRow,
+    JobState,
+    ModelRow,
+    NameRow,
+    NetworkRow,
+    ProtocolRow,
+    WorkerRow,
+    WorkerWish,
+)
 
 # Workers say that they live every 2 s.
 SILENT_SECONDS = 15.0
@@ -99,6 +111,19 @@ def _heard_within(seconds: float) -> ColumnElement[bool]:
 def _running_jobs(session: Session) -> dict[int | None, Job]:
     jobs = (_job(row) for row in session.execute(_jobs().where(JobRow.state == JobState.RUNNING)))
     return {job.row.worker_id: job for job in jobs}
+
+
+def name_subject(session: Session, job_id: int) -> tuple[str | None, str | None]:
+    """The model and the comparison that a job is about, by name; None where it is about none."""
+    job = _job(session.execute(_jobs().where(JobRow.id == job_id)).one())
+    comparison = session.execute(
+        select(func.concat(ImageSetRow.name, "/", ProtocolRow.name))
+        .select_from(ComparisonRow)
+        .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
+        .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
+        .where(ComparisonRow.id == job.row.comparison_id)
+    ).scalar_one_or_none()
+    return job.model, comparison
 
 
 _JobParts = Row[JobRow, str | None, bytes | None, str | None]

@@ -124,7 +124,7 @@ def test_a_fault_of_ours_says_only_its_id(api: Api, zoo: World) -> None:
     assert answer.headers["x-request-id"] == "abc-123" == answer.json()["request_id"]
     assert "Traceback" not in answer.text
     assert "comparisons" not in answer.text
-    assert [entry["event"] for entry in log if entry["id"] == "abc-123"] == ["request failed", "request"]
+    assert [entry["event"] for entry in log if entry.get("request_id") == "abc-123"] == ["request failed", "request"]
 
 
 def test_every_answer_has_an_id_and_a_safe_one_is_kept(api: Api) -> None:

@@ -196,7 +196,7 @@ def test_its_log_is_json_without_a_line_for_each_read(
         process.wait(10)
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     requests = [line for line in lines if line["event"] == "request"]
-    assert [(line["id"], line["method"], line["path"]) for line in requests] == [("mine", "POST", "/protocols")]
+    assert [(line["request_id"], line["method"], line["path"]) for line in requests] == [("mine", "POST", "/protocols")]
 
 
 def test_a_missing_setting_ends_the_process_with_its_name() -> None:
