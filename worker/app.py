@@ -145,5 +145,6 @@ def serve(settings: Settings) -> int:
     # without it, the worker counts as silent some seconds later
     with contextlib.suppress(SQLAlchemyError), context.sessions.begin() as session:
         say_goodbye(session, context.worker_id)
+    context.standing.leave()
     context.bell.close()
     return context.standing.exit_status

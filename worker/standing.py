@@ -3,9 +3,11 @@
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from registry.database import migration_head
 from registry.jobs import Claim
@@ -28,6 +30,12 @@ class Standing:
         self.busy = False
         self.leaving = False
         self.exit_status = 0
+        # as fresh as the database last answered: what a container's health check looks at
+        self._sign = Path(tempfile.gettempdir()) / f"sat-worker-{os.getpid()}.alive"
+
+    def leave(self) -> None:
+        """Take the sign of life away."""
+        self._sign.unlink(missing_ok=True)
 
     @property
     def paused(self) -> bool:
@@ -49,6 +57,7 @@ class Standing:
 
     def follow(self, orders: Orders) -> None:
         """Take orders; a worker that may claim nothing more ends itself once no job is in its hands."""
+        self._sign.touch()
         if orders.wish is not self.orders.wish:
             log.info("asked to %s", orders.wish)
         self.orders = orders
