@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 
-from registry.keys import is_secret
-
 COOKIE = "sat_session"
 _BEARER = b"bearer "
 # said by proxies: whoever they speak for is not on this machine
@@ -13,9 +11,9 @@ _PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x
 
 
 class Credential(NamedTuple):
-    """What was presented. secret: None where it has not a key's form."""
+    """What was presented, whatever its form."""
 
-    secret: str | None
+    secret: bytes
     by_cookie: bool
 
 
@@ -24,8 +22,8 @@ def presented(headers: Iterable[tuple[bytes, bytes]]) -> Credential | None:
     cookie = None
     for name, value in headers:
         if name == b"authorization":
-            text = value[len(_BEARER) :].strip() if value[: len(_BEARER)].lower() == _BEARER else b""
-            return Credential(_as_secret(text.decode("latin-1")), by_cookie=False)
+            is_bearer = value[: len(_BEARER)].lower() == _BEARER
+            return Credential(value[len(_BEARER) :].strip() if is_bearer else b"", by_cookie=False)
         if name == b"cookie":
             cookie = value
     return None if cookie is None else _in_cookie(cookie.decode("latin-1"))
@@ -41,8 +39,4 @@ def _in_cookie(text: str) -> Credential | None:
         morsel = SimpleCookie(text).get(COOKIE)
     except CookieError:
         return None
-    return None if morsel is None else Credential(_as_secret(morsel.value), by_cookie=True)
-
-
-def _as_secret(text: str) -> str | None:
-    return text if is_secret(text) else None
+    return None if morsel is None else Credential(morsel.value.encode("latin-1", "replace"), by_cookie=True)

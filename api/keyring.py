@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from registry.access import Actor
 from registry.database import Sessions
 from registry.errors import UnavailableError
-from registry.keys import LiveKey, digest_of, live_keys, note_use
+from registry.keys import LiveKey, digest_of, is_secret, live_keys, note_use
 
 _log = logging.getLogger(__name__)
 # Older than this, the keys are read again while requests go on; older than MAX_SECONDS, requests wait for it.
@@ -54,11 +54,24 @@ class KeyRing:
         self._seen: dict[int, float] = {}
         self._used: set[int] = set()
 
-    async def find(self, secret: str) -> Actor | None:
+    def peek(self, secret: bytes) -> Actor | None:
+        """Whom the key stands for, where that is known and fresh; `find` knows the rest."""
+        now = time.monotonic()
+        if now - self._view.began > FRESH_SECONDS:
+            return None
+        key = self._view.find(digest_of(secret), now)
+        if key is None:
+            return None
+        self._note(key.id, now)
+        return key.actor
+
+    async def find(self, secret: bytes) -> Actor | None:
         """Whom the key stands for; None when it is unknown, expired or revoked.
 
         Raises UnavailableError where the database has not confirmed the keys for too long.
         """
+        if not is_secret(secret):
+            return None
         asked, digest = time.monotonic(), digest_of(secret)
         if asked - self._view.began > FRESH_SECONDS:
             reading = self._read()

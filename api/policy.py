@@ -1,6 +1,7 @@
 """Which scope each method of each route needs: the one table. What is not in it needs `admin`."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from registry.tables import Scope
 
@@ -64,6 +65,7 @@ RULES: Mapping[str, Mapping[str, Scope]] = {
 }
 
 
+@lru_cache(maxsize=4096)  # most requests are for few paths
 def required_scope(method: str, path: str) -> Scope | None:
     """The scope that a request needs; None where no key is asked for.
 

@@ -39,9 +39,9 @@ def make_secret() -> str:
     return PREFIX + secrets.token_urlsafe(32)
 
 
-def is_secret(text: str) -> bool:
+def is_secret(text: str | bytes) -> bool:
     """Whether the text has a key's form."""
-    return _SECRET.fullmatch(text) is not None
+    return _SECRET.fullmatch(text if isinstance(text, str) else text.decode("latin-1")) is not None
 
 
 def hide_keys(text: str) -> str:
@@ -49,9 +49,9 @@ def hide_keys(text: str) -> str:
     return _SECRET.sub(f"{PREFIX}…", text)
 
 
-def digest_of(secret: str) -> bytes:
+def digest_of(secret: str | bytes) -> bytes:
     """What is stored of a key. No salt and no slow hash: nobody finds 256 random bits by trying."""
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode() if isinstance(secret, str) else secret).digest()
 
 
 def create_key(

@@ -16,7 +16,6 @@ from api.services import ServicesOf
 from api.signing_in import own_path, sign_in_page
 from api.uploads import parse_metadata
 from registry.errors import InvalidError
-from registry.keys import is_secret
 
 router = APIRouter(prefix="/session", tags=["access"])
 HOURS = 12
@@ -58,7 +57,7 @@ async def sign_in(request: Request, services: ServicesOf) -> Response:
     """For pages: the cookie goes with every request of theirs, and no script can read it. It lasts twelve hours."""
     by_form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
     asked = _from_form(await request.body()) if by_form else parse_metadata(SignIn, await request.body())
-    actor = await services.keys.find(asked.key) if is_secret(asked.key) else None
+    actor = await services.keys.find(asked.key.encode())
     if actor is None:
         challenge = {"WWW-Authenticate": 'Bearer realm="sat-registry", error="invalid_token"'}
         if by_form:
