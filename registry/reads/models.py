@@ -123,19 +123,23 @@ def search(session: Session, q: str) -> frozenset[int]:
         .correlate(ModelRow)
         .scalar_subquery()
     )
-    text = func.lower(
-        func.concat_ws(
-            " ",
-            names,
-            ModelRow.deleted_name,
-            ModelRow.description,
-            func.array_to_string(ModelRow.tags, " "),
-            ModelRow.declaration["architecture"].as_string(),
-            ModelRow.card,
-        )
+    text = func.concat_ws(
+        " ",
+        names,
+        ModelRow.deleted_name,
+        ModelRow.description,
+        func.array_to_string(ModelRow.tags, " "),
+        ModelRow.declaration["architecture"].as_string(),
+        ModelRow.card,
     )
-    words = [func.strpos(text, func.lower(word)) > 0 for word in q.split()[:MAX_WORDS]]
-    return frozenset(session.scalars(select(ModelRow.id).where(*words)))
+    words = q.split()[:MAX_WORDS]
+    # a database in the locale C knows the case of ASCII letters only: other words are compared here
+    plain = [func.strpos(func.lower(text), word.lower()) > 0 for word in words if word.isascii()]
+    others = [word.casefold() for word in words if not word.isascii()]
+    if not others:
+        return frozenset(session.scalars(select(ModelRow.id).where(*plain)))
+    found = session.execute(select(ModelRow.id, text.label("text")).where(*plain))
+    return frozenset(row.id for row in found if all(word in row.text.casefold() for word in others))
 
 
 def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None) -> ModelDetail:
