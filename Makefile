@@ -19,10 +19,10 @@ IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
 	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test check bench lock
+.PHONY: help setup demo serve test test-hostile test-api check bench lock test-faults
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with the pinned dependencies; nothing happens when it is up to date
 	@sh requirements/setup.sh "$(PYTHON)"
@@ -37,6 +37,17 @@ serve: setup ## Run the registry on this machine until Ctrl-C: database, queue, 
 test: setup ## Run all tests, with a real PostgreSQL, a real Valkey and real workers
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(BIN)/pytest -n 2 --dist loadfile -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" $(ARGS)
+
+test-hostile: setup ## Send every hostile input to a live api and worker (about 4 minutes), then fuzz the two readers
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -W ignore -m tests.hostile.run $(ARGS)
+
+test-api: setup ## Run schemathesis over the whole OpenAPI document of a live server (some minutes)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.openapi.run $(ARGS)
+
+test-faults: setup ## Disturb a whole registry 220 times and poison it; figures go to docs/reliability.md
+	@export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE; \
+	$(BIN)/python -W ignore -m tests.faults.run --write docs/reliability.md $(ARGS) && \
+	$(BIN)/python -W ignore -m tests.faults.poison
 
 check: setup ## Check style, types, imports and migrations
 	$(BIN)/ruff check .

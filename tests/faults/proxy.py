@@ -19,6 +19,7 @@ class Network:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._proxies: list[Proxy] = []
 
     def __enter__(self) -> Self:
         """Begin to forward."""
@@ -35,10 +36,13 @@ class Network:
     def proxy(self, name: str, upstream: Upstream) -> "Proxy":
         """A proxy on a free port of loopback, in front of a unix socket or of a host and port."""
         proxy = Proxy(name, upstream, self._loop)
+        self._proxies.append(proxy)
         asyncio.run_coroutine_threadsafe(proxy.listen(), self._loop).result(timeout=10)
         return proxy
 
     async def _end_tasks(self) -> None:
+        for proxy in self._proxies:
+            proxy.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -62,6 +66,11 @@ class Proxy:
         """Take connections; `port` is known afterwards."""
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Take no more connections."""
+        if self._server is not None:
+            self._server.close()
 
     def cut(self) -> None:
         """Reset every connection; new ones are taken."""

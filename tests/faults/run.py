@@ -139,7 +139,21 @@ def _disturb(stack: Stack, entries: Sequence[Entry], nemesis: Nemesis, diary: Di
 def _judge(stack: Stack, expected: Measured, diary: Diary, size: Size) -> Iterator[Anomaly]:
     """Wait until the work is done, collect garbage, and look at everything."""
     engine = make_engine(stack.database_url)
-    sessions = make_sessions(engine)
+    try:
+        yield from _judge_database(stack, make_sessions(engine), expected, diary, size)
+    finally:
+        engine.dispose()
+    _, lawless = witness.unlawful(stack.database_url)
+    yield from (Anomaly(Wrong.UNLAWFUL, what) for what in lawless)
+    yield from check_answers(diary)
+    missing = size.models - len(set(diary.acknowledged))
+    if missing:
+        yield Anomaly(Wrong.UNFINISHED, f"{missing} registrations were never acknowledged")
+
+
+def _judge_database(
+    stack: Stack, sessions: Sessions, expected: Measured, diary: Diary, size: Size
+) -> Iterator[Anomaly]:
     deadline = time.monotonic() + size.settle_seconds
     while not _is_done(sessions, size.models) and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -154,13 +168,6 @@ def _judge(stack: Stack, expected: Measured, diary: Diary, size: Size) -> Iterat
         yield from check_results(read_measured(session), expected)
         for orphan in find_orphans(session, store):
             yield Anomaly(Wrong.ORPHAN, f"{orphan.kind} {orphan.what}")
-    engine.dispose()
-    _, lawless = witness.unlawful(stack.database_url)
-    yield from (Anomaly(Wrong.UNLAWFUL, what) for what in lawless)
-    yield from check_answers(diary)
-    missing = size.models - len(set(diary.acknowledged))
-    if missing:
-        yield Anomaly(Wrong.UNFINISHED, f"{missing} registrations were never acknowledged")
 
 
 def _is_done(sessions: Sessions, models: int) -> bool:
