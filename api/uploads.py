@@ -31,6 +31,7 @@ MAX_METADATA_BYTES = 4 * 2**20
 # boundaries, part headers and metadata beside the file
 OVERHEAD_BYTES = MAX_METADATA_BYTES + 64 * 2**10
 WRITE_BYTES = 2**20
+MAX_BOUNDARY_BYTES = 70  # RFC 2046
 # what the file is instead of safetensors, and what to do
 _NOT_TENSORS = {
     CheckpointFormat.PYTORCH: "this is a PyTorch .pth file, which is taken for models alone: save it as safetensors.",
@@ -121,9 +122,10 @@ def _boundary(request: Request, name: str) -> bytes:
             f"send a multipart form with the fields `{METADATA}` (JSON) and `{name}` (a file), not "
             f"{content_type.decode(errors='replace') or 'an untyped body'}: curl does it with -F."
         )
-    if not options.get(b"boundary"):
-        raise InvalidError("the multipart content type lacks its boundary: let your HTTP client build it.")
-    return options[b"boundary"]
+    boundary = options.get(b"boundary", b"")
+    if not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
+        raise InvalidError("the multipart content type lacks a usable boundary: let your HTTP client build it.")
+    return boundary
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class ModelChange(Declaration):
     tags: Annotated[list[Word], Field(max_length=64)] | None = Field(default=None, json_schema_extra=without_null)
     card: Card | None = Field(default=None, description="Markdown.", json_schema_extra=without_null)
     license: Word | None = Field(default=None, description="null: none is known.")
-    expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = Field(
+    expected_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = Field(
         default=None, description="null: none is expected. The model is judged by it at once."
     )
     state: Literal["archived", "ready"] | None = Field(

@@ -61,10 +61,10 @@ class InputDeclaration(Declaration):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [_values_a_channel(3), _values_a_channel(1)]})
 
-    size: Annotated[int, Field(ge=4, le=4096)]
+    size: Annotated[int, Field(strict=True, ge=4, le=4096)]
     channels: Literal[1, 3] = 3
-    mean: Annotated[list[Annotated[float, Field(ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
-    std: Annotated[list[Annotated[float, Field(ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]
+    mean: Annotated[list[Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
+    std: Annotated[list[Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]
 
     @model_validator(mode="after")
     def _one_value_a_channel(self) -> Self:
@@ -107,7 +107,7 @@ class ModelDeclaration(Declaration):
     source: Word | None = Field(
         default=None, description="Instead of a file: `<root>/<path>` below a root of the operator's SAT_SOURCES."
     )
-    expected_accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    expected_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     supersedes: Reference | None = None
     last_rung: Literal[0, 1] = Field(default=1, description="0: measure on the first images only, until it is raised.")
 

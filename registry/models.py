@@ -35,6 +35,7 @@ from registry.webhooks import EventKind
 from sat_engine import catalogue
 from sat_engine.catalogue import CatalogueEntry
 from sat_engine.errors import ArchitectureError
+from sat_engine.spec import check_model_args
 
 # The fields that decide which network a declaration means; the rest describes it.
 IDENTITY_FIELDS = ("architecture", "model_args", "pretrained", "input", "weights")
@@ -234,6 +235,7 @@ def _resolve_input(declaration: ModelDeclaration) -> ModelDeclaration:
     """The declaration with its input filled in from the catalogue, or refused."""
     try:
         entry = catalogue.find(declaration.architecture)
+        check_model_args(declaration.model_args)
     except ArchitectureError as error:
         raise InvalidError(str(error)) from error
     if declaration.pretrained is not None:

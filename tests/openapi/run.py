@@ -46,6 +46,7 @@ def check(live: Live, *, examples: int, phases: str, seed: int, more: Sequence[s
         "run", f"{live.url}/openapi.json", "--header", f"Authorization: Bearer {live.key}", "--checks", "all",
         "--phases", phases, "--max-examples", str(examples), "--seed", str(seed), "--workers", "4",
         "--continue-on-failure", "--generation-database", "none", "--request-timeout", "60",
+        "--max-response-time", "30",
         "--suppress-health-check", "all", "--no-color", *more,
     ]  # fmt: skip
     environment = os.environ | {"SCHEMATHESIS_HOOKS": "tests.openapi.checks", "PYTHONPATH": str(HERE.parents[1])}
