@@ -18,7 +18,7 @@ from registry.webhooks import EventKind
 
 MOST_ATTEMPTS = 8
 FIRST_WAIT_SECONDS = 5.0
-WAIT_FACTOR = 4.0  # 5 s, 20 s, 80 s … : the eighth attempt is some two hours after the first
+WAIT_FACTOR = 4.0  # 5 s, 20 s, 80 s … : the eighth attempt is 7.6 hours after the first
 SIGNATURE = "X-SAT-Signature"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import subprocess
 import sys
 import textwrap
@@ -106,6 +107,20 @@ def test_wrong_usage_is_exit_code_2(sat: Sat, command: list[str]) -> None:
     ended = sat(*command)
     assert ended.code == 2
     assert "Traceback" not in ended.err
+
+
+def test_ctrl_c_is_exit_code_130(loopback: Callable[..., Any]) -> None:
+    # a proxy that does not reach its registry: the read is tried again, and again
+    server = loopback((502, {}, b""))
+    command = [sys.executable, "-m", "client", "models", "--url", server.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reading:
+        deadline = time.monotonic() + 60
+        while len(server.asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        reading.send_signal(signal.SIGINT)
+        _, err = reading.communicate(timeout=60)
+    assert reading.returncode == 130
+    assert "Traceback" not in err
 
 
 def test_the_running_stack_is_found_by_what_it_wrote(
