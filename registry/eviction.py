@@ -161,8 +161,18 @@ def _evict_one(sessions: Sessions, remove: Remove, candidate: _Candidate) -> boo
 
 def _is_awaited() -> ColumnElement[bool]:
     """SQL: a transfers job that is queued or runs, and is not held up itself, still has a cell of this attack to do."""
-    onto = and_(TransferRow.comparison_id == AttackRow.comparison_id, TransferRow.target_id == JobRow.network_id)
-    refused = and_(RefusalRow.comparison_id == AttackRow.comparison_id, RefusalRow.target_id == JobRow.network_id)
+    met = [
+        exists()
+        .where(
+            table.comparison_id == AttackRow.comparison_id,
+            table.target_id == JobRow.network_id,
+            table.source_id == AttackRow.network_id,
+            table.rung == AttackRow.rung,
+        )
+        # two selects up: by itself, only the nearest would be meant
+        .correlate(AttackRow, JobRow)
+        for table in (TransferRow, RefusalRow)
+    ]
     return and_(
         is_live(AttackRow.network_id),
         exists(JobRow.id)
@@ -178,8 +188,7 @@ def _is_awaited() -> ColumnElement[bool]:
             EvaluationRow.image_set_id == ComparisonRow.image_set_id,
             EvaluationRow.part == Part.ATTACK,
             EvaluationRow.rung == AttackRow.rung,
-            ~exists().where(onto, TransferRow.source_id == AttackRow.network_id, TransferRow.rung == AttackRow.rung),
-            ~exists().where(refused, RefusalRow.source_id == AttackRow.network_id, RefusalRow.rung == AttackRow.rung),
+            *(~each for each in met),
         )
         .correlate(AttackRow),
     )

@@ -163,20 +163,27 @@ def workshop(sessions, database_url, empty_redis, checkpoints, tmp_path) -> Iter
 
 
 def make_workshop(
-    sessions: Sessions, database_url: str, redis_url: str, checkpoints: dict[str, Path], folder: Path
+    sessions: Sessions,
+    database_url: str,
+    redis_url: str,
+    checkpoints: dict[str, Path],
+    folder: Path,
+    *,
+    artifacts: str | None = None,
 ) -> Workshop:
-    """A workshop in that folder, on that database and broker, ready to measure."""
+    """A workshop in that folder, on that database and broker, ready to measure; its artifacts may be elsewhere."""
+    artifacts = artifacts or str(folder / "artifacts")
     environment = os.environ | {
         "DATABASE_URL": database_url,
         "REDIS_URL": redis_url,
-        "SAT_ARTIFACTS": str(folder / "artifacts"),
+        "SAT_ARTIFACTS": artifacts,
         "SAT_CACHE": str(folder / "cache"),
         "SAT_DEVICE": "cpu",
         "SAT_LEASE_SECONDS": "2",
         "OMP_NUM_THREADS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
     }
-    store = ArtifactStore(str(folder / "artifacts"), folder / "cache")
+    store = ArtifactStore(artifacts, folder / "cache")
     workshop = Workshop(sessions, store, checkpoints, environment, folder)
     add_comparison(workshop)
     return workshop

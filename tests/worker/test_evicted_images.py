@@ -1,7 +1,10 @@
 """Adversarial images are a cache: evicted when nothing waits for them, made again when something does."""
 
+from datetime import UTC, datetime, timedelta
+
 from sqlalchemy import func, select, update
 
+from registry.artifacts import write_artifact
 from registry.eviction import evict
 from registry.tables import ArtifactRow, AttackRow, JobRow, NetworkRow, PairRow, TransferRow
 
@@ -36,7 +39,10 @@ def evict_all(workshop) -> None:
 
 def test_evicted_images_are_made_again_and_changed_ones_are_measured_again(workshop, members, fault_free):
     """One registry, one worker with a small quota: what is measured is what a registry without a quota measures."""
-    workshop.start_worker(SAT_ADVERSARIAL_BYTES=str(LIMIT))
+    workshop.start_worker(SAT_ADVERSARIAL_BYTES=str(LIMIT), SAT_GC_INTERVAL_SECONDS="1")
+    garbage = write_artifact(workshop.store, workshop.sessions, "test", lambda path: path.write_bytes(b"garbage"))
+    with workshop.sessions.begin() as session:
+        session.get_one(ArtifactRow, garbage.sha256).touched_at = datetime.now(UTC) - timedelta(hours=2)
     for member in members[:2]:
         workshop.register(member)
     workshop.wait(lambda: len(workshop.measured()["transfers"]) == 4 and workshop.idle())
@@ -63,6 +69,7 @@ def test_evicted_images_are_made_again_and_changed_ones_are_measured_again(works
         ).all()
         assert len(made_anew) == 2, "each cell once"
     assert images_kept(workshop) <= LIMIT
+    assert not workshop.store.holds(garbage), "a worker collects it now and then"
     assert "comes out otherwise" in workshop.logs()
 
 
