@@ -1,4 +1,4 @@
-"""`sat serve`, `sat backup`, `sat restore`: the one-machine stack, and its data."""
+"""`sat serve`, `sat backup`, `sat restore-backup`: the one-machine stack, and its data."""
 
 import signal
 import threading
@@ -67,7 +67,7 @@ def backup(
         _say(f"The artifacts stay in {made.elsewhere}: copy them, or have the bucket keep versions.")
 
 
-def restore(
+def restore_backup(
     folder: Annotated[Path, typer.Argument(help="What `sat backup` wrote.")],
 ) -> None:
     """Bring a backup back into an empty SAT_HOME; `sat serve` then answers as it did."""
