@@ -1,13 +1,14 @@
 """The fault-free run: the same models, measured by the same code in this process, with nobody to disturb it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from registry.access import LOCAL
 from registry.comparisons import create_comparison
-from registry.database import Sessions, transaction
+from registry.database import transaction
 from registry.declarations import (
     ComparisonDeclaration,
     ImageSetDeclaration,
@@ -29,20 +30,29 @@ COMPARISON = {"image_set": "digits", "protocol": PROTOCOL["name"], "state": "mea
 
 def measure_undisturbed(database_url: str, redis_url: str, folder: Path, entries: Sequence[Entry]) -> Measured:
     """Measure the entries on a migrated, empty database; what they measure, bit for bit."""
-    torch.set_num_threads(1)  # as the workers of the stack
+    with working(database_url, redis_url, folder) as context:
+        prepare_comparison(context, folder / "digits.safetensors")
+        for entry in entries:
+            register(context, entry)
+        work(context)
+        with context.sessions() as session:
+            return read_measured(session)
+
+
+@contextmanager
+def working(database_url: str, redis_url: str, folder: Path) -> Iterator[Context]:
+    """This process as a worker, with one thread as the workers of a stack, on the folder's artifacts."""
+    torch.set_num_threads(1)
     settings = Settings(
         database_url=database_url, redis_url=redis_url, artifacts=str(folder / "artifacts"), cache=folder / "cache",
         device="cpu", min_free_bytes=0,
     )  # fmt: skip
     context = make_context(settings)
-    prepare_comparison(context, folder / "digits.safetensors")
-    for entry in entries:
-        _register(context, entry)
-    work(context)
-    with context.sessions() as session:
-        measured = read_measured(session)
-    dispose(context)
-    return measured
+    try:
+        yield context
+    finally:
+        context.bell.close()
+        context.sessions.kw["bind"].dispose()
 
 
 def prepare_comparison(context: Context, path: Path) -> None:
@@ -62,17 +72,8 @@ def work(context: Context) -> None:
         pass
 
 
-def dispose(context: Context) -> None:
-    """Close the connections of a context."""
-    context.bell.close()
-    _engine_of(context.sessions).dispose()
-
-
-def _engine_of(sessions: Sessions) -> object:
-    return sessions.kw["bind"]
-
-
-def _register(context: Context, entry: Entry) -> None:
+def register(context: Context, entry: Entry) -> None:
+    """Register a model, as POST /models does."""
     checkpoint = context.store.put_file(entry.checkpoint, "checkpoint", context.sessions)
     with transaction(context.sessions, lambda _: None) as session:
         register_model(session, ModelDeclaration.model_validate(entry.metadata), checkpoint=checkpoint, actor=LOCAL)

@@ -19,7 +19,8 @@ from tests.faults.zoo import Entry, make_zoo
 class Undisturbed:
     """What was measured, and where it lies; `copy` gives a database of its own to tests that commit."""
 
-    url: str
+    folder: Path
+    redis_url: str
     sessions: Sessions
     store: ArtifactStore
     measured: Measured
@@ -50,5 +51,5 @@ def undisturbed(servers, template, tmp_path_factory) -> Iterator[Undisturbed]:
                 yield copied, make_sessions(other)
                 other.dispose()
 
-        yield Undisturbed(url, make_sessions(engine), store, measured, tuple(entries), copy)
+        yield Undisturbed(folder, servers.valkey.url, make_sessions(engine), store, measured, tuple(entries), copy)
         engine.dispose()

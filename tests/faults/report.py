@@ -32,5 +32,5 @@ the fault-free run included.
 * Directed cells: {summary["cells"]}, each on both rungs and bit-equal to the fault-free run; pairs: {summary["pairs"]}.
 * Results that the witness saw recorded: {summary["results_witnessed"]}, all under a claim that stood. Attempts to
   record, renew or finish under a lost one that were refused: {summary["stopped_by_a_fence"]}.
-* Jobs begun: {jobs}, of which {again} were begun again.
+* Jobs begun: {jobs}, of which {again} after an attempt that counted (a worker had died, or fallen silent).
 """

@@ -247,8 +247,10 @@ def test_a_stopped_worker_gives_its_job_back_at_once(workshop, members):
     with workshop.sessions() as session:
         job = session.scalars(select(JobRow).where(JobRow.kind == JobKind.ATTACK)).one()
         assert job.lease_until is None
-    workshop.start_worker()
-    workshop.wait(lambda: count(workshop, AttackRow) == 2)
+    idle = workshop.start_worker(SAT_LEASE_SECONDS="60")
+    workshop.wait(lambda: count(workshop, AttackRow) == 2 and workshop.idle())
+    idle.terminate()
+    assert idle.wait(timeout=20) == 0, "with nothing to do it ends at once"
 
 
 def test_pretrained_weights_are_fetched_and_measured(workshop, members, hub):
