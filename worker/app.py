@@ -56,7 +56,7 @@ def make_context(settings: Settings) -> Context:
         foreign = foreign_revision(session)
     if foreign:
         raise RuntimeError(f"{foreign} This worker does not start.")
-    device = choose_device(settings.device)
+    device = choose_device(settings.device, engine)
     with sessions.begin() as session:
         worker = WorkerRow(
             host=socket.gethostname(),

@@ -6,23 +6,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from sqlalchemy import Connection, Engine, func, select
+
+from registry.locks import AdvisoryLock
 from registry.workers import DeviceMemory
 
 
 @dataclass(frozen=True, slots=True)
+class GpuLock:
+    """Keeps other workers off a GPU until it is released, or its process ends.
+
+    The database's lock reaches other containers, which do not see this one's files; the file's outlives a restart of
+    the database.
+    """
+
+    file: IO[str]
+    session: Connection | None
+
+    def release(self) -> None:
+        """Let another worker have it."""
+        if self.session is not None:
+            self.session.close()
+        self.file.close()
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
-    """A torch device and what people call it; `lock` keeps other processes of this machine off a GPU."""
+    """A torch device and what people call it."""
 
     torch_name: str
     label: str
-    lock: IO[str] | None = None
+    lock: GpuLock | None = None
 
 
-def choose_device(wanted: str) -> Device:
+def choose_device(wanted: str, engine: Engine | None = None) -> Device:
     """The device that `wanted` names (auto, cpu, cuda or cuda:N).
 
-    `auto` takes the first GPU that no other worker holds, and the CPU where there is none.
-    RuntimeError when a GPU was asked for by name and cannot be had.
+    `auto` takes the first GPU that no other worker of the database (or, without one, of this machine) holds, and the
+    CPU where there is none. RuntimeError when a GPU was asked for by name and cannot be had.
     """
     import torch
 
@@ -32,12 +53,28 @@ def choose_device(wanted: str) -> Device:
         raise RuntimeError(f"SAT_DEVICE is {wanted}, but torch sees no GPU: install a driver, or set SAT_DEVICE=cpu.")
     indices = [int(wanted.removeprefix("cuda:"))] if ":" in wanted else list(range(torch.cuda.device_count()))
     for index in indices:
-        lock = _try_lock(index)
+        lock = take_gpu(str(torch.cuda.get_device_properties(index).uuid), engine)
         if lock is not None:
             return Device(f"cuda:{index}", torch.cuda.get_device_name(index), lock)
     raise RuntimeError(
         f"every GPU of {wanted} is held by another worker: start one worker process a GPU, or set SAT_DEVICE=cpu."
     )
+
+
+def take_gpu(uuid: str, engine: Engine | None) -> GpuLock | None:
+    """The GPU of that uuid for this process, or None where another one has it."""
+    file = _lock_file(uuid)
+    if file is None:
+        return None
+    if engine is None:
+        return GpuLock(file, None)
+    session = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    # a session of its own: the pool would end it, and with it the lock
+    session.detach()
+    if session.scalar(select(func.pg_try_advisory_lock(int(AdvisoryLock.GPU), func.hashtext(uuid)))):
+        return GpuLock(file, session)
+    GpuLock(file, session).release()
+    return None
 
 
 def memory_of(device: Device) -> DeviceMemory | None:
@@ -50,8 +87,8 @@ def memory_of(device: Device) -> DeviceMemory | None:
     return DeviceMemory(total=total, used=total - free)
 
 
-def _try_lock(index: int) -> IO[str] | None:
-    path = Path(tempfile.gettempdir()) / f"sat-registry-cuda-{index}.lock"
+def _lock_file(uuid: str) -> IO[str] | None:
+    path = Path(tempfile.gettempdir()) / f"sat-registry-gpu-{uuid}.lock"
     try:
         file = path.open("w")
     except OSError:  # another user's
