@@ -15,6 +15,7 @@ from api.keyring import KeyRing
 from api.limiting import WriteLimit
 from api.live import Live
 from api.metrics import Metrics
+from api.renderings import Renderings
 from api.traffic import Traffic
 from registry.artifacts import ArtifactStore, open_store
 from registry.bell import Bell
@@ -37,6 +38,7 @@ class Services:
     store: ArtifactStore
     watch: Watch
     cache: AnswerCache
+    renderings: Renderings
     live: Live
     keys: KeyRing
     writes: WriteLimit
@@ -73,6 +75,7 @@ def make_services(settings: Settings, traffic: Traffic) -> Services:
         store=open_store(settings),
         watch=watch,
         cache=AnswerCache(watch.peek),
+        renderings=Renderings(settings.cache / "renderings"),
         live=Live(watch),
         keys=KeyRing(sessions),
         writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
