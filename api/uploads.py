@@ -18,7 +18,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from api.problems import invalid
 from api.services import Services
 from registry.artifacts import ArtifactStore
-from registry.errors import InvalidError, TooLargeError, UnavailableError, UnsupportedError
+from registry.disk import is_full
+from registry.errors import InvalidError, StorageFullError, TooLargeError, UnavailableError, UnsupportedError
 from registry.sources import copy_source
 from sat_engine.errors import CheckpointError
 from sat_engine.io.formats import CheckpointFormat, format_of
@@ -59,12 +60,15 @@ async def receive_upload(request: Request, services: Services, *, name: str) -> 
     """Read the form's `metadata` and the file field `name`; the file is removed at the end.
 
     Raises UnsupportedError for other bodies, TooLargeError beyond the limit that the operator set without reading the
-    rest, InvalidError for a form that is cut short or lacks a field, UnavailableError when the disk takes no more.
+    rest, InvalidError for a form that is cut short or lacks a field, StorageFullError when the disk takes no more.
     """
     limit = services.settings.max_upload_bytes
     boundary = _boundary(request, name)
-    if int(request.headers.get("content-length", 0)) > limit + OVERHEAD_BYTES:
+    announced = int(request.headers.get("content-length", 0))
+    if announced > limit + OVERHEAD_BYTES:
         raise _too_large(limit)
+    with _disk():  # before gigabytes are sent
+        await run_in_threadpool(services.store.require_room, announced, services.sessions)
     with _temporary(services.store) as (path, file):
         form = _Form(name, file, limit)
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # its own dict type, by key
@@ -142,13 +146,14 @@ def _temporary(store: ArtifactStore) -> Iterator[tuple[Path, BinaryIO]]:
 
 @contextmanager
 def _disk() -> Iterator[None]:
-    """UnavailableError for what the disk refuses: it is full, a quota is reached, or the folder is gone."""
+    """StorageFullError or UnavailableError for what the disk refuses: it is full, or the folder is gone."""
     try:
         yield
     except OSError as error:
         _log.exception("an upload could not be written")
         reason = error.strerror or "it failed"
-        raise UnavailableError(
+        refusal = StorageFullError if is_full(error) else UnavailableError
+        raise refusal(
             f"the server cannot store the upload ({reason}): its operator has to look at the disk that holds "
             "SAT_ARTIFACTS and SAT_CACHE. Send it again then."
         ) from error

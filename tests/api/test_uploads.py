@@ -186,14 +186,14 @@ def test_fields_may_come_in_any_order_and_any_chunks(api: Api, world: World) -> 
     assert any(error["where"] == "name" for error in answer.json()["errors"])
 
 
-def test_a_disk_that_takes_no_more_is_503_with_the_reason(api: Api) -> None:
+def test_a_disk_that_takes_no_more_is_507_with_the_reason(api: Api) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         answer = send(api, form(META, part("checkpoint", CHECKPOINT * 100, "a.safetensors")))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (507, "1")
     assert "File too large" in answer.json()["detail"]
     assert "SAT_ARTIFACTS" in answer.json()["detail"]
 

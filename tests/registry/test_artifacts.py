@@ -1,14 +1,18 @@
 """Bytes are stored once under their sha256, and are what they were."""
 
+import contextlib
 import hashlib
 import os
+import resource
+import threading
 import time
 
 import pytest
 from sqlalchemy import select
 
-from registry.artifacts import ArtifactStore, write_artifact
-from registry.errors import UnavailableError
+from registry.artifacts import ArtifactStore, StoreLimits, write_artifact
+from registry.errors import LostBytesError, StorageFullError, UnavailableError
+from registry.local_cache import LocalCache
 from registry.tables import ArtifactRow, ArtifactState
 
 
@@ -85,3 +89,91 @@ def test_a_remote_object_is_copied_once_and_verified(tmp_path, sessions):
     with pytest.raises(UnavailableError, match="does not match its hash"):
         remote.open_local(artifact.sha256)
     assert not copy.exists()
+
+
+@pytest.fixture
+def full_disk():
+    """For this process, files beyond a kilobyte do not fit, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_told_apart_from_other_failures(store, sessions, tmp_path, full_disk):
+    with pytest.raises(StorageFullError, match="sat gc"):
+        put(store, sessions, b"x" * 2000)  # while the file is made
+    with sessions() as session:
+        assert session.scalars(select(ArtifactRow)).all() == []
+    (tmp_path / "small").write_bytes(b"x" * 900)
+    store.put_file(tmp_path / "small", "test", sessions)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    (tmp_path / "large").write_bytes(b"x" * 2000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.raises(StorageFullError, match="sat gc"):
+        store.put_file(tmp_path / "large", "test", sessions)  # while it is stored
+    with sessions() as session:
+        assert session.scalars(select(ArtifactRow.bytes)).all() == [900], "nothing is reserved for what was refused"
+
+
+def test_a_disk_that_is_nearly_full_takes_nothing(sessions, tmp_path):
+    store = ArtifactStore(str(tmp_path / "artifacts"), tmp_path / "cache", StoreLimits(min_free=1 << 60))
+    with pytest.raises(StorageFullError, match="SAT_MIN_FREE_BYTES"):
+        put(store, sessions, b"content")
+    with sessions() as session:
+        assert session.scalars(select(ArtifactRow)).all() == []
+
+
+def test_the_last_room_is_given_to_one(sessions, tmp_path):
+    """Law: whatever writers do at once, the rows never add up to more than the quota."""
+    limited = ArtifactStore(str(tmp_path / "artifacts"), tmp_path / "cache", StoreLimits(quota=2500))
+    taken, refused = [], []
+
+    def write(number: int) -> None:
+        try:
+            taken.append(put(limited, sessions, bytes([number]) * 1000))
+        except StorageFullError:
+            refused.append(number)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(taken), len(refused)) == (2, 4)
+    again = limited.open_local(taken[0].sha256).read_bytes()
+    assert put(limited, sessions, again) == taken[0], "what is there needs no room"
+
+
+def test_wrong_bytes_are_refused_and_mended_by_an_upload(store, sessions, tmp_path):
+    artifact = put(store, sessions, b"content")
+    store.open_local(artifact.sha256).write_bytes(b"CONTENT")
+    another_process = ArtifactStore(str(tmp_path / "artifacts"), tmp_path / "cache")
+    with pytest.raises(LostBytesError, match="does not match its hash"):
+        another_process.open_local(artifact.sha256)
+    assert put(another_process, sessions, b"content") == artifact
+    assert another_process.open_local(artifact.sha256).read_bytes() == b"content"
+
+
+def test_a_cache_that_several_processes_trim_keeps_to_its_size(tmp_path):
+    caches = [LocalCache(tmp_path / "copies", 10_000) for _ in range(3)]
+
+    def fill(cache: LocalCache, number: int) -> None:
+        for turn in range(20):
+            part = tmp_path / f"part-{number}-{turn}"
+            part.write_bytes(b"x" * 1000)
+            name = hashlib.sha256(part.name.encode()).digest()
+            path = cache.admit(part, name)
+            os.utime(path, (time.time() - 3600, time.time()))
+            assert cache.find(name) in (path, None)
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path, (time.time() - 3600, time.time()))
+
+    threads = [threading.Thread(target=fill, args=(cache, number)) for number, cache in enumerate(caches)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    caches[0].trim()
+    assert sum(path.stat().st_size for path in (tmp_path / "copies").iterdir()) <= 10_000
