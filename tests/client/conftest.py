@@ -111,6 +111,9 @@ def sat(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test finds a registry that runs on this machine."""
     monkeypatch.delenv("SAT_URL", raising=False)
+    # set, so that what `sat --key` sets is taken back as well
+    monkeypatch.setenv("SAT_KEY", "")
+    monkeypatch.setenv("SAT_KEY_FILE", "")
     monkeypatch.setenv("SAT_HOME", str(tmp_path_factory.mktemp("home")))
 
 
