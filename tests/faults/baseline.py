@@ -19,7 +19,7 @@ from registry.image_sets import create_image_set
 from registry.models import register_model
 from registry.protocols import create_protocol
 from registry.settings import Settings
-from tests.faults.history import Measured, read_measured
+from tests.faults.history import Measured, check_rows, read_measured
 from tests.faults.zoo import PROTOCOL, Entry, image_set
 from worker.app import load_tasks, make_context
 from worker.context import Context
@@ -36,6 +36,8 @@ def measure_undisturbed(database_url: str, redis_url: str, folder: Path, entries
             register(context, entry)
         work(context)
         with context.sessions() as session:
+            wrong = [str(anomaly) for anomaly in check_rows(session, [entry.name for entry in entries])]
+            assert not wrong, f"without any fault: {wrong}"
             return read_measured(session)
 
 

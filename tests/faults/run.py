@@ -47,6 +47,8 @@ from tests.faults.zoo import PROTOCOL, Entry, image_set, make_zoo
 
 # The last models come while faults still happen.
 LAST_TURN = 0.85
+# Without a job for so long there will be none.
+IDLE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,9 +156,7 @@ def _judge(stack: Stack, expected: Measured, diary: Diary, size: Size) -> Iterat
 def _judge_database(
     stack: Stack, sessions: Sessions, expected: Measured, diary: Diary, size: Size
 ) -> Iterator[Anomaly]:
-    deadline = time.monotonic() + size.settle_seconds
-    while not _is_done(sessions, size.models) and time.monotonic() < deadline:
-        time.sleep(0.5)
+    _wait_until_done(sessions, size)
     settings = Settings(
         database_url=stack.database_url, redis_url=stack.redis_url, artifacts=str(stack.folder / "artifacts"),
         cache=stack.folder / "cache", min_free_bytes=0,
@@ -170,8 +170,20 @@ def _judge_database(
             yield Anomaly(Wrong.ORPHAN, f"{orphan.kind} {orphan.what}")
 
 
-def _is_done(sessions: Sessions, models: int) -> bool:
-    """Whether all models are prepared, every pair is whole, and no job waits or runs."""
+def _wait_until_done(sessions: Sessions, size: Size) -> None:
+    """Return when everything is measured, when nothing has been going on for a while, or when it takes too long."""
+    deadline = busy_at = time.monotonic()
+    deadline += size.settle_seconds
+    while (now := time.monotonic()) < deadline and now < busy_at + IDLE_SECONDS:
+        busy, done = _progress(sessions, size.models)
+        if done:
+            return
+        busy_at = time.monotonic() if busy else busy_at
+        time.sleep(0.5)
+
+
+def _progress(sessions: Sessions, models: int) -> tuple[bool, bool]:
+    """Whether any job waits or runs; whether none does, all models are prepared, and every pair is whole."""
     with sessions() as session:
         busy = session.scalars(
             select(func.count()).select_from(JobRow).where(JobRow.state.in_([JobState.QUEUED, JobState.RUNNING]))
@@ -180,7 +192,7 @@ def _is_done(sessions: Sessions, models: int) -> bool:
             select(func.count()).select_from(ModelRow).where(ModelRow.state == ModelState.RECEIVED)
         ).one()
         whole = session.scalars(select(func.count()).select_from(PairRow).where(PairRow.rungs == 2)).one()
-    return not busy and not unprepared and whole == models * (models - 1) // 2
+    return bool(busy), not busy and not unprepared and whole == models * (models - 1) // 2
 
 
 def _summarise(size: Size, stack: Stack, nemesis: Nemesis, diary: Diary, expected: Measured) -> dict[str, Any]:

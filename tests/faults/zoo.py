@@ -65,7 +65,8 @@ def fit_head(member: Member, path: Path) -> None:
         weight, bias = _ridge(features, torch.from_numpy(labels))
         head.weight.copy_(weight)
         head.bias.copy_(bias)
-    save_file({name: np.ascontiguousarray(tensor.numpy()) for name, tensor in network.state_dict().items()}, path)
+    # copied in C order, counters of no dimension as they are
+    save_file({name: tensor.numpy().copy(order="C") for name, tensor in network.state_dict().items()}, path)
 
 
 def _set_statistics(network: nn.Module, images: Tensor) -> None:
