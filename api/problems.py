@@ -9,11 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route
+from starlette.routing import Route, compile_path
 
 from registry.errors import (
     InvalidError,
@@ -117,12 +118,12 @@ def _from_http(request: Request, error: HTTPException) -> Response:
 
 
 def _methods_of(request: Request) -> list[str]:
-    """What the path takes; Starlette names the methods of the first of its routes alone."""
-    methods: set[str] = set()
-    for route in request.app.router.routes:
-        match, _ = route.matches(request.scope)
-        if match is Match.PARTIAL and isinstance(route, Route):
-            methods |= set(route.methods or ())
+    """What the path takes; the framework names the methods of the first of its routes alone."""
+    path, methods = request.scope["path"], set()
+    for route in iter_route_contexts(request.app.router.routes):
+        if route.path is not None and isinstance(route.original_route, Route):
+            pattern, _, _ = compile_path(route.path)
+            methods |= set(route.original_route.methods or ()) if pattern.match(path) else set()
     return sorted(methods)
 
 

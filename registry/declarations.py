@@ -28,7 +28,11 @@ Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(requi
 # A card is some pages; what is longer belongs elsewhere.
 Card = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(require_no_nul)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(require_no_nul)]
-Reference = Annotated[str, StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$")]
+Reference = Annotated[
+    str,
+    StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$"),
+    Field(examples=["resnet-a"]),
+]
 # what an integer column holds
 MOST = 2**31 - 1
 # beyond it, many a program's JSON numbers are no longer exact

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator
 
 from api.cache import make_body
@@ -16,7 +16,12 @@ from registry.declarations import ComparisonChange, ComparisonDeclaration, requi
 from registry.reads.zoo import Comparison as ComparisonRead
 
 router = APIRouter(prefix="/comparisons", tags=["measuring"])
-Name = Annotated[str, AfterValidator(require_no_nul)]
+ImageSetName = Annotated[
+    str, Path(description="Name of the image set.", examples=["digits"]), AfterValidator(require_no_nul)
+]
+ProtocolName = Annotated[
+    str, Path(description="Name of the protocol.", examples=["pgd"]), AfterValidator(require_no_nul)
+]
 
 
 @router.post(
@@ -43,7 +48,7 @@ def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf, onc
     summary="One comparison",
     responses={status: {"model": Problem} for status in (404, 422)},
 )
-def get_comparison(image_set: Name, protocol: Name, request: Request, services: ServicesOf) -> Response:
+def get_comparison(image_set: ImageSetName, protocol: ProtocolName, request: Request, services: ServicesOf) -> Response:
     """Its state and its progress."""
     answer = _shown(services, services.watch.comparison(image_set, protocol))
     return make_body(answer.model_dump_json().encode()).respond(request)
@@ -55,7 +60,9 @@ def get_comparison(image_set: Name, protocol: Name, request: Request, services: 
     summary="Pause, drain, resume, or make default",
     responses={status: {"model": Problem} for status in (404, 422)},
 )
-def patch_comparison(image_set: Name, protocol: Name, change: ComparisonChange, services: ServicesOf) -> Response:
+def patch_comparison(
+    image_set: ImageSetName, protocol: ProtocolName, change: ComparisonChange, services: ServicesOf
+) -> Response:
     """Its results stay; its jobs wait while it is `paused` or `draining`.
 
     `paused`: jobs that run are given back after the result at hand. `draining`: they finish, and none starts.
