@@ -3,7 +3,6 @@
 import faulthandler
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ log = logging.getLogger(__name__)
 RENEWALS_PER_LEASE = 3
 # A process in which no Python thread has run for so many leases is ended: native code holds the interpreter.
 STUCK_LEASES = 8
+# its descriptor, whatever sys.stderr is
+STDERR = 2
 # EX_TEMPFAIL: the supervisor starts the process again
 EXIT_TIME_LIMIT = 75
 
@@ -72,7 +73,7 @@ class Lease:
     def _say_alive(self) -> None:
         """Put the end of this process off; the timer is native code too, and goes off although no thread can run."""
         seconds = STUCK_LEASES * self._context.settings.lease_seconds
-        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=STDERR)
 
     def end(self) -> None:
         """Stop renewing."""
