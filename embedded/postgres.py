@@ -39,7 +39,8 @@ _SETTINGS = {
     "logging_collector": "off",  # standard error goes to our log
 }
 # Speed for tests: a crash of the machine may lose everything, a crash of the server nothing.
-_VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# synchronous_commit stays on: without it a kill of the server loses the commits of its last moments.
+_VOLATILE = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:
