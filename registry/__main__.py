@@ -1,4 +1,4 @@
-"""`python -m registry`: what an operator runs beside the database: the migration, and the first API key."""
+"""`python -m registry`: what an operator runs beside the database: the migration, the first API key, measuring anew."""
 
 import argparse
 import sys
@@ -13,6 +13,7 @@ from registry.database import alembic_config, make_engine, make_sessions
 from registry.errors import RegistryError
 from registry.keys import OPERATOR, create_key, ensure_admin_key
 from registry.protocols import ensure_presets
+from registry.reevaluation import re_evaluate
 from registry.settings import DatabaseSettings, MigrationSettings
 from registry.tables import Scope
 
@@ -41,6 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.noun == "migrate":
             settings = MigrationSettings()
             migrate(settings.database_url, settings.first_key())
+        elif asked.noun == "re-evaluate":
+            with _session(DatabaseSettings().database_url) as session:
+                names = re_evaluate(session, asked.model, actor=OPERATOR)
+            print(f"{', '.join(names)}: forgotten; workers begin anew within seconds.")  # noqa: T201
         else:
             secret = make_key(
                 DatabaseSettings().database_url, name=asked.name, scope=asked.scope, team=asked.team, days=asked.days
@@ -68,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m registry")
     nouns = parser.add_subparsers(dest="noun", required=True)
     nouns.add_parser("migrate", help="bring the database to this code's schema; enter presets and SAT_ADMIN_KEY")
+    anew = nouns.add_parser("re-evaluate", help="forget a model's results and measure them anew, on whatever worker")
+    anew.add_argument("model", help="a name, an alias, or @digest; models of the same network go with it")
     keys = nouns.add_parser("keys", help="API keys, where no api can be asked yet; `sat keys` does more")
     create = keys.add_subparsers(dest="verb", required=True).add_parser("create", help="make a key and print it")
     create.add_argument("--name", default="admin", help="what the audit log calls it (default: admin)")

@@ -22,6 +22,7 @@ from examples.digits.zoo import MEMBERS, PROTOCOL, Member
 from sat_engine import measure
 from sat_engine.catalogue import find
 from sat_engine.networks import Classifier, NetworkSpec, build
+from sat_engine.precision import Precision
 from sat_engine.protocol import Protocol
 from sat_engine.scores import count_pair, score
 
@@ -57,7 +58,7 @@ class Measured:
         return float(self.attack.noise_fooled[self.correct].mean())
 
 
-def load(member: Member, checkpoint: Path) -> Classifier:
+def load(member: Member, checkpoint: Path, precision: Precision = Precision.FLOAT32) -> Classifier:
     """Return the trained member as the registry's workers build it."""
     spec = NetworkSpec(
         architecture=member.architecture,
@@ -68,7 +69,7 @@ def load(member: Member, checkpoint: Path) -> Classifier:
         std=member.std,
         class_map=tuple(range(len(images.CLASSES))),
     )
-    return build(spec, load_file(checkpoint), image_channels=images.CHANNELS)
+    return build(spec, load_file(checkpoint), image_channels=images.CHANNELS, precision=precision)
 
 
 def attacked(member: Member, classifier: Classifier, protocol: Protocol, n: int = images.HELD_OUT) -> Measured:

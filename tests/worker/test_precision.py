@@ -1,0 +1,138 @@
+"""SAT_PRECISION=auto: bfloat16 where a network passes its gate, one path a network, and a way to another one."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sqlalchemy import select
+
+from registry.declarations import ModelDeclaration
+from registry.image_sets import ImageSetReader
+from registry.naming import own_name
+from registry.protocols import load_protocol
+from registry.tables import (
+    AttackRow,
+    AuditRow,
+    EvaluationRow,
+    ImageSetRow,
+    ModelRow,
+    NetworkRow,
+    Part,
+    ProtocolRow,
+    TransferRow,
+)
+from sat_engine.io.weights import read_weights
+from sat_engine.networks import build
+from sat_engine.parity import GATE_IMAGES, compare_paths
+from sat_engine.precision import Precision, has_fast_bfloat16, precision_of
+from worker.loading import spec_of
+
+pytestmark = pytest.mark.skipif(
+    not has_fast_bfloat16(torch.device("cpu")), reason="SAT_PRECISION=auto takes float32 on this processor"
+)
+
+
+def register_changed(workshop, member, name: str, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Register the member under another name, with its tensors changed."""
+    tensors = load_file(workshop.checkpoints[member.name])
+    change(tensors)
+    path = workshop.folder / f"{name}.safetensors"
+    save_file(tensors, path)
+    workshop.register_file(ModelDeclaration.model_validate(member.metadata() | {"name": name}), path)
+
+
+def answer_three(tensors: dict[str, torch.Tensor]) -> None:
+    """Let logits be 0 or 1 whatever the image is: nothing is lost by bfloat16."""
+    tensors["fc.weight"].zero_()
+    tensors["fc.bias"].copy_(torch.eye(10)[3])
+
+
+def raise_all_logits(tensors: dict[str, torch.Tensor]) -> None:
+    """Add 1,000 to every logit: float32 still tells them apart, and bfloat16 knows multiples of 4 there."""
+    tensors["fc.bias"] += 1000
+
+
+def gate(workshop, network) -> bool:
+    """Whether the network passes, computed here."""
+    with workshop.sessions() as session:
+        image_set = session.scalars(select(ImageSetRow)).one()
+        protocol = load_protocol(session.scalars(select(ProtocolRow).where(ProtocolRow.name == "quick")).one())
+    images, labels = ImageSetReader(image_set, workshop.store.open_local(image_set.content)).read(Part.ATTACK, 0)
+    few = slice(GATE_IMAGES)
+    plain, fast = (
+        build(
+            spec_of(network),
+            read_weights(workshop.store.open_local(network.weights)),
+            image_channels=1,
+            precision=precision,
+        )
+        for precision in (Precision.FLOAT32, Precision.BFLOAT16)
+    )
+    return compare_paths(plain, fast, images[few], labels[few], protocol).passes
+
+
+def paths(workshop) -> dict[str, dict[int, set[Precision]]]:
+    """The precisions by kind of result and network: its own evaluations and attack, and the transfers onto it."""
+    found: dict[str, dict[int, set[Precision]]] = {}
+    with workshop.sessions() as session:
+        for kind, table, network in (
+            ("evaluation", EvaluationRow, EvaluationRow.network_id),
+            ("attack", AttackRow, AttackRow.network_id),
+            ("transfers", TransferRow, TransferRow.target_id),
+        ):
+            found[kind] = {}
+            for network_id, path in session.execute(select(network, table.numeric_path)):
+                found[kind].setdefault(network_id, set()).add(precision_of(path))
+    return found
+
+
+def test_each_network_has_one_path_chosen_by_its_gate_until_it_is_measured_anew(workshop, members):
+    resnet, byobnet, _ = members
+    worker = workshop.start_worker(SAT_PRECISION="auto")
+    workshop.register(byobnet)
+    register_changed(workshop, resnet, "sure", answer_three)
+    register_changed(workshop, resnet, "unsure", raise_all_logits)
+    workshop.wait(lambda: len(workshop.measured()["pairs"]) == 3 and workshop.idle(), 250)
+    with workshop.sessions() as session:
+        networks = {
+            own_name(session, model.id): session.get_one(NetworkRow, model.network_id)
+            for model in session.scalars(select(ModelRow))
+        }
+    chosen = {row.id: {Precision.BFLOAT16 if gate(workshop, row) else Precision.FLOAT32} for row in networks.values()}
+    assert chosen[networks["sure"].id] == {Precision.BFLOAT16}
+    assert chosen[networks["unsure"].id] == {Precision.FLOAT32}
+    assert paths(workshop) == dict.fromkeys(("evaluation", "attack", "transfers"), chosen)
+
+    measured = workshop.measured()
+    worker.terminate()
+    worker.wait()
+    anew = subprocess.run(
+        [sys.executable, "-m", "registry", "re-evaluate", "sure"],
+        env=workshop.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert anew.stdout.startswith("sure: forgotten")
+    assert len(workshop.measured()["pairs"]) == 1
+    again = subprocess.run(
+        [sys.executable, "-m", "registry", "re-evaluate", "sure"],
+        env=workshop.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 1
+    assert "is received, and only what is ready" in again.stderr
+    workshop.start_worker()  # of float32
+    workshop.wait(lambda: len(workshop.measured()["pairs"]) == 3 and workshop.idle(), 250)
+    chosen[networks["sure"].id] = {Precision.FLOAT32}
+    assert paths(workshop) == dict.fromkeys(("evaluation", "attack", "transfers"), chosen)
+    # logits of 0 and 1 are the same on both paths, so that everything else is as it was
+    assert workshop.measured() == measured
+    with workshop.sessions() as session:
+        subjects = select(AuditRow.subject).where(AuditRow.action == "model.re-evaluate")
+        assert session.scalars(subjects).all() == ["sure"]
