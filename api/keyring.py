@@ -51,19 +51,16 @@ class KeyRing:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keys")
         self._reading: asyncio.Task[None] | None = None
         self._reading_began = -inf
-        self._seen: dict[int, float] = {}
-        self._used: set[int] = set()
+        self._forgotten_at = -inf
+        self._used_at: dict[int, float] = {}
 
     def peek(self, secret: bytes) -> Actor | None:
         """Whom the key stands for, where that is known and fresh; `find` knows the rest."""
         now = time.monotonic()
-        if now - self._view.began > FRESH_SECONDS:
+        if now - self._view.began > FRESH_SECONDS or self._view.began < self._forgotten_at:
             return None
         key = self._view.find(digest_of(secret), now)
-        if key is None:
-            return None
-        self._note(key.id, now)
-        return key.actor
+        return None if key is None else self._use(key, now)
 
     async def find(self, secret: bytes) -> Actor | None:
         """Whom the key stands for; None when it is unknown, expired or revoked.
@@ -74,26 +71,22 @@ class KeyRing:
             return None
         asked, digest = time.monotonic(), digest_of(secret)
         if asked - self._view.began > FRESH_SECONDS:
-            reading = self._read()
-            if asked - self._view.began > MAX_SECONDS:
-                await self._wait(reading)
+            self._read()
+        while asked - self._view.began > MAX_SECONDS or self._view.began < self._forgotten_at:
+            await self._wait(self._read())
         key = self._view.find(digest, time.monotonic())
         while key is None and self._view.began < asked:  # it may have been made just now
             await asyncio.sleep(self._reading_began + PAUSE_SECONDS - time.monotonic())
             await self._wait(self._read())
             key = self._view.find(digest, time.monotonic())
-        if key is None:
-            return None
-        self._note(key.id, asked)
-        return key.actor
+        return None if key is None else self._use(key, asked)
 
     def forget(self) -> None:
         """Have the next request wait for a new read: a key was just made or revoked. Any thread may call it."""
-        self._view = _View(began=-inf, keys=self._view.keys)
+        self._forgotten_at = time.monotonic()
 
     def close(self) -> None:
-        """Write down what was used, and end the thread."""
-        self._thread.submit(self._write_used)
+        """End the thread, when it has written what it was asked to."""
         self._thread.shutdown()
 
     def _read(self) -> asyncio.Task[None]:
@@ -116,26 +109,22 @@ class KeyRing:
                 "when it is back."
             ) from error
 
-    def _note(self, key_id: int, now: float) -> None:
-        if now - self._seen.get(key_id, -inf) < USED_EVERY_SECONDS:
-            return
-        self._seen[key_id] = now
-        self._used.add(key_id)
-        self._thread.submit(self._write_used)
+    def _use(self, key: LiveKey, now: float) -> Actor:
+        if now - self._used_at.get(key.id, -inf) >= USED_EVERY_SECONDS:
+            self._used_at[key.id] = now
+            self._thread.submit(self._write_use, key.id)
+        return key.actor
 
     def _live_keys(self) -> list[LiveKey]:
         with self._sessions.begin() as session:
             return live_keys(session)
 
-    def _write_used(self) -> None:
-        used, self._used = self._used, set()
-        if not used:
-            return
+    def _write_use(self, key_id: int) -> None:
         try:
             with self._sessions.begin() as session:
-                note_use(session, used)
+                note_use(session, key_id)
         except SQLAlchemyError:
-            _log.warning("when keys were last used could not be written")
+            _log.warning("when a key was last used could not be written")
 
 
 def _heed(reading: asyncio.Task[None]) -> None:

@@ -21,7 +21,7 @@ RULES: Mapping[str, Mapping[str, Scope]] = {
     # models: that they are the key's team's is checked where they are changed (registry.access.require_owner)
     "/models": {"GET": READ, "POST": WRITE},
     "/models/{model}": {"GET": READ, "PATCH": WRITE, "DELETE": WRITE},
-    "/models/{model}/card": {"GET": READ, "PUT": WRITE},
+    "/models/{model}/card": {"GET": READ},
     "/models/{model}/checkpoint": {"GET": READ},
     "/models/{model}/events": {"GET": READ},
     "/models/{model}/restore": {"POST": WRITE},
@@ -56,12 +56,12 @@ RULES: Mapping[str, Mapping[str, Scope]] = {
     "/comparisons/{image_set}/{protocol}": {"GET": READ, "PATCH": ADMIN},
     "/jobs": {"GET": READ},
     "/workers": {"GET": READ},
-    "/workers/{worker}": {"GET": READ, "PATCH": ADMIN},
+    "/workers/{worker}": {"PATCH": ADMIN},
     "/keys": {"GET": ADMIN, "POST": ADMIN},
     "/keys/{name}": {"DELETE": ADMIN},
     "/audit": {"GET": ADMIN},
-    "/gc": {"GET": ADMIN, "POST": ADMIN},
-    "/doctor": {"GET": ADMIN, "POST": ADMIN},
+    "/gc": {"POST": ADMIN},
+    "/doctor": {"GET": ADMIN},
 }
 
 

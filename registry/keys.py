@@ -3,7 +3,7 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -141,10 +141,10 @@ def live_keys(session: Session) -> list[LiveKey]:
     ]
 
 
-def note_use(session: Session, key_ids: Collection[int]) -> None:
-    """Set when these keys were last used, to the minute."""
+def note_use(session: Session, key_id: int) -> None:
+    """Set when the key was last used, to the minute."""
     stale = or_(KeyRow.last_used_at.is_(None), KeyRow.last_used_at < func.now() - USED_EVERY)
-    session.execute(update(KeyRow).where(KeyRow.id.in_(key_ids), stale).values(last_used_at=func.now()))
+    session.execute(update(KeyRow).where(KeyRow.id == key_id, stale).values(last_used_at=func.now()))
 
 
 def _enter(session: Session, **values: object) -> KeyRow | None:
