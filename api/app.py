@@ -36,6 +36,7 @@ from api.routes import (
     session,
     similar,
     upkeep,
+    uploads,
     webhooks,
     work,
 )
@@ -100,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         image_sets,
         protocols,
         comparisons,
+        uploads,
         work,
         keys,
         session,

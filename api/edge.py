@@ -21,6 +21,7 @@ REQUEST_ID = "X-Request-Id"
 # Everything but uploads is metadata: the longest, a list of 22,000 classes, takes less than 1 MB.
 MAX_BODY_BYTES = 4 * 2**20
 UPLOADS = frozenset({"/models", "/image-sets"})
+PIECES = "/uploads/"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CLOSE = {"Connection": "close"}  # the rest of the body is not read
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -175,6 +176,8 @@ def _stalled(seconds: float) -> str:
 
 
 def _is_upload(scope: Scope) -> bool:
+    if scope["method"] == "PATCH" and scope["path"].startswith(PIECES):
+        return True
     content_type = Headers(scope=scope).get("content-type", "").lower()
     return scope["method"] == "POST" and scope["path"] in UPLOADS and content_type.startswith("multipart/")
 

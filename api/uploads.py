@@ -66,7 +66,7 @@ async def receive_upload(request: Request, services: Services, *, name: str) -> 
     boundary = _boundary(request, name)
     announced = int(request.headers.get("content-length", 0))
     if announced > limit + OVERHEAD_BYTES:
-        raise _too_large(limit)
+        raise too_large(limit)
     with _disk():  # before gigabytes are sent
         await run_in_threadpool(services.store.require_room, announced, services.sessions)
     with _temporary(services.store) as (path, file):
@@ -236,14 +236,24 @@ class _Form:
             return
         self._size += end - start
         if self._size > self.limit:
-            raise _too_large(self.limit)
+            raise too_large(self.limit)
         self.unwritten += text[start:end]
 
     def _end(self) -> None:
         self.complete = True
 
 
-def _too_large(limit: int) -> TooLargeError:
+def writing_to_disk(file: BinaryIO, unwritten: bytearray) -> None:
+    """Write it all, and empty it; UnavailableError for what the disk refuses."""
+    with _disk(), memoryview(bytes(unwritten)) as view:
+        left = view
+        while left:
+            left = left[file.write(left) :]
+    unwritten.clear()
+
+
+def too_large(limit: int) -> TooLargeError:
+    """What is said of a file, or a piece of one, beyond so many bytes."""
     return TooLargeError(
         f"the file is larger than the {limit} bytes that this server takes: its operator sets SAT_MAX_UPLOAD_BYTES."
     )

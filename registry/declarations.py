@@ -111,6 +111,9 @@ class ModelDeclaration(Declaration):
     source: Word | None = Field(
         default=None, description="Instead of a file: `<root>/<path>` below a root of the operator's SAT_SOURCES."
     )
+    upload: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,100}$")] | None = Field(
+        default=None, description="Instead of a file: the id of a complete upload (POST /uploads)."
+    )
     expected_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     supersedes: Reference | None = None
     last_rung: Literal[0, 1] = Field(default=1, description="0: measure on the first images only, until it is raised.")

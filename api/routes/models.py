@@ -26,6 +26,7 @@ from registry.models import check_declaration, register_model, retry_model
 from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, find_models, search, summarise
 from registry.reads.zoo import Model, read_deleted
 from registry.tables import ModelState
+from registry.uploads import discard, get_upload, require_complete, settle_upload, stored_upload
 from sat_engine.io.formats import CheckpointFormat, format_of
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -206,6 +207,8 @@ def _register_named(services: Services, actor: Actor, once: Once, text: bytes) -
         _check(services, declaration)
         with copied_source(services, declaration.source) as file:
             return _register_file(services, actor, once, declaration, file)
+    if declaration.upload is not None and declaration.pretrained is None:
+        return _register_pieces(services, actor, once, declaration, declaration.upload)
     with services.writing() as session:
         name = register_model(session, declaration, checkpoint=None, actor=actor)
         once.done(session, 202, location=f"/models/{name}")
@@ -214,9 +217,27 @@ def _register_named(services: Services, actor: Actor, once: Once, text: bytes) -
 
 def _register_upload(services: Services, actor: Actor, once: Once, metadata: bytes, file: Path) -> str:
     declaration = parse_metadata(ModelDeclaration, metadata)
-    if declaration.source is not None:
-        raise InvalidError("send a checkpoint or name a `source`, not both.")
+    if declaration.source is not None or declaration.upload is not None:
+        raise InvalidError("send a checkpoint, or name a `source` or an `upload`: one of them.")
     return _register_file(services, actor, once, declaration, file)
+
+
+def _register_pieces(services: Services, actor: Actor, once: Once, declaration: ModelDeclaration, upload: str) -> str:
+    """Register a file that came in pieces; the same again is harmless."""
+    with services.sessions() as session:
+        row = get_upload(session, upload, actor=actor)
+    _check(services, declaration)
+    artifact = stored_upload(row)
+    if artifact is None:
+        file = require_complete(services.store, row)
+        check_checkpoint(file)
+        artifact = services.store.put_file(file, "checkpoint", services.sessions)
+    with services.writing() as session:
+        name = register_model(session, declaration, checkpoint=artifact, actor=actor)
+        settle_upload(session, row, artifact)
+        once.done(session, 202, location=f"/models/{name}")
+    discard(services.store, row)
+    return name
 
 
 def _register_file(services: Services, actor: Actor, once: Once, declaration: ModelDeclaration, file: Path) -> str:

@@ -29,7 +29,10 @@ def main() -> None:
     with live_api() as live:
         status, report = check(live, examples=known.examples, phases=known.phases, seed=known.seed, more=more)
         memory = live.memory_mebibytes()
+        faults = [line for line in (live.folder / "api.log").read_text().splitlines() if "request failed" in line]
     print(report)  # noqa: T201  what it is run for
+    for fault in faults[:3]:
+        print(fault[:4000])  # noqa: T201  the traceback, which no answer shows
     found = re.search(r"^ *Tested: (\d+)", report, re.MULTILINE)
     verdict = "0 failures" if status == 0 else "FAILED"
     operations = found.group(1) if found else "no"
