@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.errors import ConflictError, InputError, InvalidError
+from client.errors import ConflictError, InputError, InvalidError, RegistryError
 from client.manifest import Entry, read_manifest
 from client.output import AsJson, Url, bar, connect, console, print_json, say
 
@@ -34,7 +34,7 @@ def register_manifest(
         found = _checked_plan(registry, manifest, entries)
         there = {each["name"] for each in found["models"] if each["present"]}
         if not dry_run:
-            _send(registry, [each for each in entries if each.name not in there])
+            _send(registry, manifest, [each for each in entries if each.name not in there])
     if as_json:
         print_json(found)
         return
@@ -114,8 +114,13 @@ def _with_line(manifest: Path, entries: list[Entry], error: InvalidError) -> Inp
     return InputError(f"{manifest} line {line}{f', {field}' if field else ''}: {what}{more} Nothing was sent.")
 
 
-def _send(registry: "Registry", entries: list[Entry]) -> None:
+def _send(registry: "Registry", manifest: Path, entries: list[Entry]) -> None:
     total = sum(each.file.stat().st_size for each in entries if each.file)
     with bar(f"{len(entries)} models", total, "bytes") as sent:
-        for each in entries:
-            registry.register(each.metadata, each.file, sent if each.file else None)
+        for done, each in enumerate(entries):
+            try:
+                registry.register(each.metadata, each.file, sent if each.file else None)
+            except RegistryError as error:
+                more = f"{done} models before it are registered; the same command goes on."
+                detail = f"{manifest} line {each.line}: {error.detail.rstrip('.')}. {more}"
+                raise type(error)(error.status, {**error.problem, "detail": detail}) from error
