@@ -8,6 +8,7 @@ from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from api.actors import ActorOf
+from api.once import OnceOf
 from api.schemas.base import Answer, Problem
 from api.services import Services, ServicesOf
 from api.uploads import WRITE_BYTES, too_large, writing_to_disk
@@ -49,7 +50,7 @@ class UploadState(Answer):
     summary="Begin an upload in pieces",
     responses={413: {"model": Problem}},
 )
-def begin(declaration: UploadDeclaration, services: ServicesOf, actor: ActorOf) -> Response:
+def begin(declaration: UploadDeclaration, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """For files that a connection may not survive: send pieces with PATCH, then register with `upload`."""
     limit = services.settings.max_upload_bytes
     if declaration.bytes > limit:
@@ -58,8 +59,10 @@ def begin(declaration: UploadDeclaration, services: ServicesOf, actor: ActorOf) 
     with services.writing() as session:
         row = begin_upload(session, services.store, declaration.bytes, actor=actor)
         state = _state(services, row)
+        answer = state.model_dump_json().encode()
+        once.done(session, 201, location=f"/uploads/{state.id}", body=answer)
     headers = {"Location": f"/uploads/{state.id}", OFFSET: "0", "Cache-Control": "no-store"}
-    return Response(state.model_dump_json(), status_code=201, media_type="application/json", headers=headers)
+    return Response(answer, status_code=201, media_type="application/json", headers=headers)
 
 
 @router.get("/{upload}", response_model=UploadState, summary="How far an upload is")
