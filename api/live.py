@@ -19,6 +19,8 @@ from registry.reads.watch import Watch
 KEEP_ALIVE_SECONDS = 15.0  # proxies close a connection that says nothing for a minute or less
 LEAST_SECONDS = 0.5  # between two events of a stream
 RETRY_MILLISECONDS = 1000
+# Then the listener comes back, with its key: one that was revoked meanwhile, or has run out, hears nothing more.
+LONGEST_SECONDS = 120.0
 MAX_LISTENERS = 1000  # of one process
 
 
@@ -73,7 +75,8 @@ class Live:
         self._listeners += 1
         try:
             yield format_sse_event(data_str=None, retry=RETRY_MILLISECONDS)
-            while not self._ended:
+            until = asyncio.get_running_loop().time() + LONGEST_SECONDS
+            while not self._ended and asyncio.get_running_loop().time() < until:
                 changed = self._changed  # taken before looking, so that no change falls between
                 state = await self._state(key, make)
                 if state.tag != last_id:
@@ -84,6 +87,8 @@ class Live:
                     return
                 while not await _within(changed.wait(), self._keep_alive_seconds):
                     yield KEEPALIVE_COMMENT
+                    if asyncio.get_running_loop().time() >= until:
+                        return
                     await self._state(key, make)  # says that the comparison is still looked at
                 await asyncio.sleep(0 if self._ended else LEAST_SECONDS)
         finally:

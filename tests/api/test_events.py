@@ -117,6 +117,18 @@ def test_an_unknown_model_is_an_error_and_no_stream(api: Api, zoo: World) -> Non
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
+def test_a_stream_ends_now_and_then_so_that_its_key_is_looked_at_again(
+    api: Api, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add_received("waiting")
+    api.get("/models")
+    monkeypatch.setattr(live, "LONGEST_SECONDS", 0.2)
+    monkeypatch.setattr(api.app.state.services.live, "_keep_alive_seconds", 0.05)
+    (told,) = Listener(api, "/models/waiting/events").wait()
+    assert told.kind == "progress"
+    assert Listener(api, "/models/waiting/events", last_id=told.id).wait() == []  # and goes on where it was
+
+
 def test_too_many_listeners_are_told_to_come_back(api: Api, zoo: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "MAX_LISTENERS", 0)
     answer = api.get("/events")
