@@ -19,8 +19,15 @@ LOCK_TIMEOUT_MS = 30_000
 Sessions = sessionmaker[Session]
 
 
-def make_engine(url: str, *, pool_size: int = 5, application: str = "sat") -> Engine:
-    """An engine whose connections are checked before use, so a restarted PostgreSQL is no error."""
+def make_engine(url: str, *, pool_size: int = 5, application: str = "sat", idle_seconds: float | None = None) -> Engine:
+    """An engine whose connections are checked before use, so a restarted PostgreSQL is no error.
+
+    With idle_seconds the server ends a transaction that waits for its client for longer: a process that is frozen, or
+    whose host is gone, must not hold its locks until somebody notices.
+    """
+    options = [f"lock_timeout={LOCK_TIMEOUT_MS}", "timezone=UTC"]
+    if idle_seconds is not None:
+        options.append(f"idle_in_transaction_session_timeout={round(1000 * idle_seconds)}")
     return create_engine(
         url,
         pool_size=pool_size,
@@ -29,7 +36,7 @@ def make_engine(url: str, *, pool_size: int = 5, application: str = "sat") -> En
         connect_args={
             "application_name": application,
             "connect_timeout": 10,
-            "options": f"-c lock_timeout={LOCK_TIMEOUT_MS} -c timezone=UTC",
+            "options": " ".join(f"-c {option}" for option in options),
         },
     )
 

@@ -27,6 +27,8 @@ from worker.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.5
+# A worker computes outside transactions: one that waits for its worker for so long has lost it.
+IDLE_SECONDS = 60.0
 
 
 def load_tasks() -> dict[JobKind, Task]:
@@ -50,7 +52,7 @@ def make_context(settings: Settings) -> Context:
     """
     import torch
 
-    engine = make_engine(settings.database_url, application="sat worker")
+    engine = make_engine(settings.database_url, application="sat worker", idle_seconds=IDLE_SECONDS)
     sessions = make_sessions(engine)
     with sessions.begin() as session:
         foreign = foreign_revision(session)

@@ -5,9 +5,10 @@ import time
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
 
 from registry.access import LOCAL
-from registry.database import transaction
+from registry.database import make_engine, make_sessions, transaction
 from registry.faults import give_up, take_over, try_again
 from registry.jobs import (
     MAX_ATTEMPTS,
@@ -286,3 +287,17 @@ def test_lanes_are_rung_for_after_the_commit_and_not_after_a_rollback(small):
         want(session, JobKind.ANALYSE, comparison_id=small.comparison_id)
         _ = 1 / 0
     assert rung == [Lane.COMPUTE]
+
+
+def test_a_worker_that_freezes_in_a_transaction_holds_its_locks_for_a_while_only(small, database_url):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    claimed = small.claim()
+    engine = make_engine(database_url, idle_seconds=0.5)
+    with make_sessions(engine)() as frozen:
+        hold(frozen, claimed)
+        with small.sessions.begin() as session:
+            hold(session, claimed)
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            frozen.execute(select(1))
+    engine.dispose()
