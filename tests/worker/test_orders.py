@@ -11,7 +11,7 @@ from registry.declarations import ComparisonChange
 from registry.tables import ComparisonState, JobKind, JobRow, JobState, TransferRow, WorkerRow, WorkerWish
 from registry.workers import ask_worker
 
-PASSES = 3 * 2.0  # seconds in which a worker hears of its orders
+QUIET_SECONDS = 3.0  # in which a worker that still worked would record many cells
 
 
 @contextmanager
@@ -53,6 +53,13 @@ def set_worker(workshop, worker_id: int, wish: WorkerWish) -> None:
         ask_worker(session, worker_id, wish)
 
 
+def wait_until_heard(workshop) -> None:
+    """Wait until the newest worker has asked for its orders since: at its second report from now."""
+    for _ in range(2):
+        before = worker_rows(workshop)[-1].seen_at
+        workshop.wait(lambda before=before: worker_rows(workshop)[-1].seen_at > before)
+
+
 def worker_rows(workshop) -> list[WorkerRow]:
     """All workers, in order of their start."""
     with workshop.sessions() as session:
@@ -66,13 +73,13 @@ def test_a_paused_comparison_stops_after_the_cell_at_hand_and_goes_on_where_it_w
         workshop.start_worker()
         workshop.wait(lambda: waits_for_pairs(workshop))
         set_comparison(workshop, ComparisonState.PAUSED)
-        time.sleep(PASSES)
+        wait_until_heard(workshop)
     workshop.wait(lambda: not running(workshop))
     assert transfers(workshop) == 1  # the one at hand is recorded
     with workshop.sessions() as session:
         job = session.scalars(select(JobRow).where(JobRow.kind == JobKind.TRANSFERS, JobRow.attempt > 0)).all()
     assert job == []  # given back without counting an attempt
-    time.sleep(PASSES)
+    time.sleep(QUIET_SECONDS)
     assert transfers(workshop) == 1
     set_comparison(workshop, ComparisonState.MEASURING)
     workshop.wait(lambda: workshop.idle() and transfers(workshop) == 12)
@@ -87,7 +94,7 @@ def test_a_drained_worker_ends_after_its_job_and_a_paused_one_holds_still(worksh
         (row,) = worker_rows(workshop)
         (job,) = running(workshop)
         set_worker(workshop, row.id, WorkerWish.DRAIN)
-        time.sleep(PASSES)
+        wait_until_heard(workshop)
         assert drained.poll() is None  # its job is not done
     assert drained.wait(timeout=60) == 0
     assert transfers(workshop) == 2, workshop.logs()  # the job's two sources on rung 0, and no other job
@@ -100,7 +107,7 @@ def test_a_drained_worker_ends_after_its_job_and_a_paused_one_holds_still(worksh
         workshop.wait(lambda: waits_for_pairs(workshop))
         second = worker_rows(workshop)[1]
         set_worker(workshop, second.id, WorkerWish.PAUSE)
-        time.sleep(PASSES)
+        wait_until_heard(workshop)
     workshop.wait(lambda: not running(workshop))
     assert transfers(workshop) == 3
     set_worker(workshop, second.id, WorkerWish.RUN)
