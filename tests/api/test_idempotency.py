@@ -189,10 +189,10 @@ def test_keys_of_other_teams_are_other_keys(start: Callable[..., Api], world: Wo
     assert counted(world.sessions, ModelRow) == 2
 
 
-@pytest.mark.parametrize("key", ["", " ", "a b", "\t", "k" * 256, "k\xe4"])
-def test_what_is_no_idempotency_key_is_422(api: Api, world: World, key: str) -> None:
-    answer = api.post("/protocols", json={"name": "a"}, headers={"Idempotency-Key": key.encode("latin-1")})
-    assert answer.status_code == 422
+def test_what_is_no_idempotency_key_is_422(api: Api, world: World) -> None:
+    for key in ("", " ", "a b", "\t", "k" * 256, "k\xe4"):
+        answer = api.post("/protocols", json={"name": "a"}, headers={"Idempotency-Key": key.encode("latin-1")})
+        assert answer.status_code == 422, key
     assert counted(world.sessions, IdempotencyRow) == 0
 
 
