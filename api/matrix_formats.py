@@ -132,7 +132,7 @@ def write_parquet(matrix: Matrix, write: Write) -> None:
     reader = RecordBatchReader.from_batches(first.schema, _batches(matrix, first))
     about = {"comparison": matrix.comparison, "version": str(matrix.version)}
     sink: Any = _Sink(write)
-    write_arrow(reader, sink, compression="zstd(1)", key_value_metadata=about)
+    write_arrow(reader, sink, compression="zstd(1)", key_value_metadata=about, max_row_group_size=ROWS_AT_ONCE * 1024)
 
 
 def _batches(matrix: Matrix, first: "RecordBatch") -> Iterator["RecordBatch"]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, case, func, select
+from sqlalchemy import ColumnElement, Text, and_, case, cast, func, select
 from sqlalchemy.orm import Session
 
 from registry.reads.jobs import SILENT_SECONDS
@@ -69,6 +69,7 @@ def _queue_ages(session: Session) -> dict[Lane, float]:
 
 def _workers_by_state(session: Session) -> dict[str, int]:
     """Of those that have not left: `silent` ones, else by what is wanted of them."""
-    state = case((_alive(), WorkerRow.wish), else_="silent")
-    rows = session.execute(select(state, func.count()).where(WorkerRow.left_at.is_(None)).group_by(state))
+    # as text: `silent` is no wish
+    state = case((_alive(), cast(WorkerRow.wish, Text)), else_="silent").label("state")
+    rows = session.execute(select(state, func.count()).where(WorkerRow.left_at.is_(None)).group_by("state"))
     return {str(each): count for each, count in rows}

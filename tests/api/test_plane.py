@@ -1,51 +1,15 @@
 """GET /map and /importance: computed by the real light job from what is recorded, and served older meanwhile."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 
 from registry.analyses import find_analysis, record_analysis, request_analysis
 from registry.database import transaction
 from registry.jobs import claim, finish
-from registry.tables import AnalysisKind, JobKind, Lane, ModelState
+from registry.tables import AnalysisKind, Lane, ModelState
 from tests.api.conftest import Api
+from tests.api.light_worker import worker
 from tests.api.world import World
-from worker.context import Context
-from worker.device import choose_device
-from worker.images import ImageSets
-from worker.runner import drain
-from worker.tasks import analyse
-
-
-@contextmanager
-def worker(api: Api, world: World) -> Iterator[None]:
-    """A thread that drains the light lane, as a worker process does, until the block ends."""
-    services, ended = api.app.state.services, threading.Event()
-    context = Context(
-        settings=services.settings,
-        sessions=services.sessions,
-        store=services.store,
-        bell=services.bell,
-        device=choose_device("cpu"),
-        worker_id=world.worker_id,
-        image_sets=ImageSets(services.store),
-    )
-
-    def run() -> None:
-        while not ended.is_set():
-            drain(context, Lane.LIGHT, {JobKind.ANALYSE: analyse.run})
-            ended.wait(0.05)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_the_map_waits_for_a_worker_and_then_names_the_models(api: Api, zoo: World) -> None:
