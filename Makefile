@@ -57,7 +57,7 @@ check: setup ## Check style, types, imports and migrations
 	$(BIN)/python -m embedded.check_migrations
 
 # the peers stand beside .venv's torch in an environment of their own, without their outdated dependencies
-bench: setup ## Measure speed against other libraries (about 12 minutes; nothing else should run), into docs/benchmarks.md
+bench: setup ## Measure speed against other libraries (about 20 minutes; nothing else should run), into docs/benchmarks.md
 	@sh benchmarks/setup.sh && OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(VENV)/bench/bin/python -W ignore benchmarks/all.py $(ARGS)
 

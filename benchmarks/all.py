@@ -48,7 +48,8 @@ def document(sections: list[str]) -> str:
         "# Benchmarks\n\n"
         f"Made by `make bench` on {datetime.now(UTC):%Y-%m-%d} (UTC); peers: {peers}. "
         "Ratios are medians over rounds in "
-        "which all take turns, with the least and the most in brackets; on a CPU, of processor time with one thread.\n"
+        "which all take turns, with the least and the most in brackets; on a CPU, of processor time with one thread. "
+        "Each side runs in a process of its own; *our memory setting*: malloc keeps what is freed.\n"
         "Why things are as fast as they are: [performance](performance.md).\n\n" + "\n".join(sections)
     )
 

@@ -40,15 +40,20 @@ def clock() -> float:
     return time.process_time()
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Return seconds of each contender in each round; all take turns, so that a slow minute hits all of them."""
+def timed(contender: Callable[[], object]) -> float:
+    """Return the seconds that one call takes."""
+    start = clock()
+    contender()
+    return clock() - start
+
+
+def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Return seconds, as each contender says, in each round; all take turns, so that a slow minute hits all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds):
         names = list(contenders)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            start = clock()
-            contenders[name]()
-            seconds[name].append(clock() - start)
+            seconds[name].append(contenders[name]())
     return seconds
 
 
@@ -94,6 +99,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     print(flush=True)
 
 
-def verdict(value: float, target: float, why: str = "") -> str:
-    """Return whether a target was met."""
-    return "met" if value >= target else f"**missed**{': ' + why if why else ''}"
+def judged(values: tuple[float, float, float], target: float | None, why: str) -> list[str]:
+    """Return a row's ratio, target and verdict; a missed target stands beside why, which follows from this run."""
+    if target is None:
+        return [spread(values), "-", ""]
+    return [spread(values), f"{target}", "met" if values[0] >= target else f"**missed**: {why}"]
