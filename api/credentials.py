@@ -7,7 +7,9 @@ from typing import NamedTuple
 COOKIE = "sat_session"
 _BEARER = b"bearer "
 # said by proxies: whoever they speak for is not on this machine
-_PROXIED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"})
+_PROXIED = frozenset(
+    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"}
+)
 
 
 class Credential(NamedTuple):

@@ -282,7 +282,7 @@ def test_what_nobody_owns_is_the_administrators(guarded: Api, sessions: Sessions
 
 def test_loopback_needs_no_key_but_refuses_a_proxy(api: Api, world: World) -> None:
     assert api.get("/models").status_code == 200
-    for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "X-Real-IP"):
         answer = api.get("/models", headers={name: "192.0.2.1"})
         assert answer.status_code == 403
         assert "SAT_KEYS=required" in answer.json()["detail"]
