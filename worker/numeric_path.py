@@ -44,5 +44,5 @@ def require_same_bits(
         raise UnavailableError(
             f"this worker computes by {classifier.numeric_path!r}, the network was evaluated by "
             f"{evaluation.numeric_path!r}, and they differ on {differing} of {len(labels)} clean images: start a "
-            "worker of the recorded kind."
+            "worker of the recorded kind, or have the network measured anew (`python -m registry re-evaluate`)."
         )
