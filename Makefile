@@ -19,7 +19,7 @@ IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
 	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-hostile test-api check bench lock test-faults
+.PHONY: help setup demo serve test test-hostile test-api check bench bench-scale lock test-faults
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ check: setup ## Check style, types, imports and migrations
 bench: setup ## Measure speed against other libraries (about 20 minutes; nothing else should run), into docs/benchmarks.md
 	@sh benchmarks/setup.sh && OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(VENV)/bench/bin/python -W ignore benchmarks/all.py $(ARGS)
+
+bench-scale: setup ## Measure reads (needs wrk) and the scheduler on 1,300 models (some 20 minutes on a quiet machine)
+	@OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reads.py && OMP_NUM_THREADS=1 $(BIN)/python benchmarks/scale.py
 
 # all.txt first: the container images then get the same versions
 lock: setup ## Compile pyproject.toml into requirements/*.txt
