@@ -221,7 +221,18 @@ def load(api: Api, models: int, seconds: float) -> dict[str, float]:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(SCRIPT.replace("MODELS", str(models)))
         script.flush()
-        command = [*_on_core(1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", script.name, URL]
+        command = [
+            *_on_core(1),
+            "wrk",
+            "-t1",
+            f"-c{CONNECTIONS}",
+            f"-d{seconds:.0f}s",
+            "--timeout",
+            "30s",
+            "-s",
+            script.name,
+            URL,
+        ]
         before = api.processor_seconds()
         run = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  our own
         used = api.processor_seconds() - before
