@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from client import pieces
 from client.errors import RegistryError
 from client.events import Event, EventParser
 from client.plans import ATTEMPTS, Emit, Items, NextLine, Open, Pause, Plan, Tick
@@ -32,13 +33,19 @@ class ModelRoutes(RouteBase):
     def register(
         self, metadata: Mapping[str, Any], checkpoint: Path | None = None, tick: Tick | None = None
     ) -> Plan[ModelDetail]:
-        """Register a model: its checkpoint is streamed; without one, metadata names `pretrained` or `source`.
+        """Register a model: its checkpoint is streamed, a large one in pieces that survive a broken connection.
 
-        The same model again is harmless; the same name with other content raises ConflictError.
+        Without a checkpoint, metadata names `pretrained` or `source`. The same model again is harmless; the same name
+        with other content raises ConflictError.
         """
-        if checkpoint is None:
-            return self._exchanges.answer("POST", "/models", json=metadata)
-        return self._upload("/models", metadata, "checkpoint", checkpoint, tick)
+        if checkpoint is not None and checkpoint.stat().st_size < pieces.RESUMABLE_BYTES:
+            model: ModelDetail = yield from self._upload("/models", metadata, "checkpoint", checkpoint, tick)
+            return model
+        upload = {}
+        if checkpoint is not None:
+            upload["upload"] = yield from pieces.send_in_pieces(self._exchanges, checkpoint, tick)
+        registered: ModelDetail = yield from self._exchanges.answer("POST", "/models", json={**metadata, **upload})
+        return registered
 
     def change_model(self, name: str, change: Mapping[str, Any], *, revision: int | None = None) -> Plan[ModelDetail]:
         """Change what describes a model: description, tags, card, license, expected_accuracy, state, last_rung.
