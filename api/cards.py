@@ -1,5 +1,7 @@
 """Model cards: Markdown by whoever registered a model, as HTML that can do nothing in a reader's browser."""
 
+from functools import lru_cache
+
 import nh3
 from markdown_it import MarkdownIt
 
@@ -18,6 +20,8 @@ _SCHEMES = frozenset({"http", "https", "mailto"})
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 
 
+# what a hundred readers ask for is rendered once; the costliest card of 100,000 characters takes a second
+@lru_cache(maxsize=32)
 def render(markdown: str) -> str:
     """The card as a fragment of HTML."""
     return nh3.clean(

@@ -61,11 +61,11 @@ def test_aliases_are_listed_in_pages_and_deleted(api: Api, zoo: World) -> None:
     assert api.get("/models/vit-a").status_code == 200
 
 
-@pytest.mark.parametrize(("alias", "status"), [("resnet-b", 409), ("no%20spaces", 422), ("a" * 129, 422), ("@ab", 422)])
-def test_an_alias_is_a_name_that_no_model_has(api: Api, zoo: World, alias: str, status: int) -> None:
-    answer = put(api, alias, "resnet-a")
-    assert answer.status_code == status
-    assert answer.json()["detail"]
+def test_an_alias_is_a_name_that_no_model_has(api: Api, zoo: World) -> None:
+    for alias, status in (("resnet-b", 409), ("no%20spaces", 422), ("a" * 129, 422), ("@ab", 422)):
+        answer = put(api, alias, "resnet-a")
+        assert answer.status_code == status, alias
+        assert answer.json()["detail"]
 
 
 def test_unknown_models_and_fields_are_named(api: Api, zoo: World) -> None:

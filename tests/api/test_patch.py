@@ -71,9 +71,8 @@ def test_measuring_is_no_change_that_anybody_made(api: Api, zoo: World) -> None:
     assert patch(api, {"description": "mine"}, before).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_what_cannot_be_changed_is_said(api: Api, zoo: World) -> None:
+    for body in (
         {},
         {"name": "other"},
         {"tags": None},
@@ -84,13 +83,10 @@ def test_measuring_is_no_change_that_anybody_made(api: Api, zoo: World) -> None:
         {"description": "\0"},
         {"card": "x" * 100_001},
         [],
-    ],
-    ids=lambda body: str(body)[:40],
-)
-def test_what_cannot_be_changed_is_said(api: Api, zoo: World, body: object) -> None:
-    answer = patch(api, body)
-    assert answer.status_code == 422
-    assert answer.json()["detail"]
+    ):
+        answer = patch(api, body)
+        assert answer.status_code == 422, str(body)[:50]
+        assert answer.json()["detail"]
     assert api.get("/models/resnet-a").json()["revision"] == 1
 
 
