@@ -16,10 +16,10 @@ from registry.database import Sessions, database_revision, migration_head
 from registry.disk import free_bytes
 from registry.errors import UnavailableError
 from registry.eviction import KIND
+from registry.intervals import seconds
 from registry.orphans import OrphanKind, find_lone_results, find_lost_bytes
 from registry.pending import pending_attacks, pending_cells
 from registry.quota import stored_bytes
-from registry.removal import seconds
 from registry.tables import (
     ArtifactRow,
     ComparisonRow,

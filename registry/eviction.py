@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from registry.comparisons import is_live
 from registry.database import Sessions
 from registry.errors import StorageFullError
+from registry.intervals import seconds
 from registry.references import is_referenced
 from registry.tables import (
     ArtifactRow,
@@ -32,7 +33,6 @@ from registry.tables import (
 KIND = "adversarial"
 # How exactly the time of the last use is known; writing it at every use would cost an update a cell.
 TOUCH_SECONDS = 60
-_FEW = 50
 
 Remove = Callable[[bytes], None]
 
@@ -77,7 +77,7 @@ def touch(session: Session, sha256: bytes) -> None:
         update(ArtifactRow)
         .where(
             ArtifactRow.sha256 == sha256,
-            ArtifactRow.touched_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, TOUCH_SECONDS),
+            ArtifactRow.touched_at < func.now() - seconds(TOUCH_SECONDS),
         )
         .values(touched_at=func.now())
     )
@@ -93,12 +93,11 @@ def evict(sessions: Sessions, remove: Remove, needed: int) -> int:
     freed = 0
     with sessions() as session:
         candidates = _candidates(session)
-    for first in range(0, len(candidates), _FEW):
-        for candidate in candidates[first : first + _FEW]:
-            if freed >= needed:
-                return freed
-            if _evict_one(sessions, remove, candidate):
-                freed += candidate.bytes
+    for candidate in candidates:
+        if freed >= needed:
+            break
+        if _evict_one(sessions, remove, candidate):
+            freed += candidate.bytes
     return freed
 
 

@@ -15,8 +15,9 @@ from sqlalchemy.orm import Session
 from registry.artifacts import ArtifactStore
 from registry.database import Sessions
 from registry.eviction import adversarial_bytes, delete_condemned, evict
+from registry.intervals import seconds
 from registry.references import is_referenced
-from registry.removal import models_due, networks_due, remove_model, remove_network, seconds
+from registry.removal import models_due, networks_due, remove_model, remove_network
 from registry.settings import Settings
 from registry.tables import (
     AnalysisRow,

@@ -8,6 +8,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from registry.artifacts import ArtifactStore
+from registry.intervals import seconds
 from registry.references import is_referenced
 from registry.tables import (
     ArtifactRow,
@@ -106,12 +107,12 @@ def find_lone_results(session: Session) -> list[Orphan]:
 
 
 def _find_unreferenced(session: Session, older_than_seconds: float) -> list[Orphan]:
-    old = ArtifactRow.touched_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
+    old = ArtifactRow.touched_at <= func.now() - seconds(older_than_seconds)
     found = session.scalars(select(ArtifactRow.sha256).where(~is_referenced(), old))
     return [Orphan(OrphanKind.UNREFERENCED_ARTIFACT, sha256.hex()) for sha256 in found]
 
 
 def _find_unnamed(session: Session, older_than_seconds: float) -> list[Orphan]:
-    old = NetworkRow.created_at <= func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
+    old = NetworkRow.created_at <= func.now() - seconds(older_than_seconds)
     found = session.scalars(select(NetworkRow.id).where(~exists().where(ModelRow.network_id == NetworkRow.id), old))
     return [Orphan(OrphanKind.UNNAMED_NETWORK, str(network_id)) for network_id in found]

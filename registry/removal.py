@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from registry.database import Sessions
+from registry.intervals import seconds
 from registry.tables import (
     AnalysisRow,
     ArtifactRow,
@@ -88,11 +89,6 @@ def remove_network(sessions: Sessions, network_id: int) -> Removed:
             return NOTHING
         _remove_network(session, network_id)
     return Removed(model=False, network=True)
-
-
-def seconds(number: float) -> ColumnElement[object]:
-    """SQL: an interval."""
-    return func.make_interval(0, 0, 0, 0, 0, 0, number)
 
 
 def _is_due(deleted_seconds: float) -> ColumnElement[bool]:

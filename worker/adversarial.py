@@ -15,8 +15,8 @@ from registry.disk import full_disk_refused
 from registry.errors import LostBytesError, StorageFullError, UnavailableError
 from registry.eviction import KIND, touch
 from registry.image_sets import part_bounds
+from registry.intervals import seconds
 from registry.protocols import load_protocol
-from registry.removal import seconds
 from registry.tables import AttackRow, NetworkRow, Part, WorkerRow
 from sat_engine import measure
 from sat_engine.io.tensors import read_arrays, write_arrays

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.errors import UnavailableError
 from registry.gc import retention_of, sweep
-from registry.removal import seconds
+from registry.intervals import seconds
 from registry.tables import WorkerRow
 from worker.context import Context
 
