@@ -11,6 +11,9 @@ from sat_engine.errors import NotComputableError
 
 # Positions a chunk. A CPU gains nothing above 64; a GPU wants more work at once.
 CHUNKS = {"cpu": 64, "cuda": 256}
+NO_ROOM = (
+    "the network does not fit into this device's memory with a single image; measure it on a worker with more memory"
+)
 
 
 class Pass(StrEnum):
@@ -72,16 +75,15 @@ class Batch:
 
     def _halve(self, kind: Pass) -> None:
         if (self.forward if kind is Pass.FORWARD else self.gradient) == 1:
-            raise NotComputableError(
-                "the network does not fit into this device's memory with a single image; "
-                "measure it on a worker with more memory"
-            )
+            raise NotComputableError(NO_ROOM)
         self.gradient = max(1, self.gradient // 2)
         if kind is Pass.FORWARD:
             self.forward = max(1, self.forward // 2)
 
 
-def is_memory_error(error: RuntimeError) -> bool:
+def is_memory_error(error: Exception) -> bool:
     """Return whether torch, on any device, raised this for want of memory."""
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    )

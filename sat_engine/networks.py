@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sat_engine.batching import Batch
+from sat_engine.batching import NO_ROOM, Batch, is_memory_error
 from sat_engine.catalogue import ENTRY_POINT_GROUP, near_matches
 from sat_engine.checkpoints import Weights, fit
 from sat_engine.classifier import Classifier
-from sat_engine.errors import ArchitectureError
+from sat_engine.errors import ArchitectureError, NotComputableError
 from sat_engine.folding import Pairs, fold, fold_known
 from sat_engine.io.tensors import weights_digest
 from sat_engine.kernels import unfuse_attention, use_cpu_kernels
@@ -173,6 +173,8 @@ def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
         with torch.no_grad():
             logits = classifier.network(grey.contiguous(memory_format=torch.channels_last))
     except Exception as error:
+        if is_memory_error(error):
+            raise NotComputableError(NO_ROOM) from None
         raise ArchitectureError(
             f"{spec.architecture} cannot take {spec.channels} x {spec.input_side} x {spec.input_side} pixels: "
             f"{_first_line(error)}; check the input size and channels"

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from sat_engine.errors import ArchitectureError
+from sat_engine.batching import NO_ROOM, is_memory_error
+from sat_engine.errors import ArchitectureError, NotComputableError
 
 _PLANE = 4  # dimensions of (images, channels, height, width)
 _TOKENS = 3  # dimensions of (images, tokens, channels)
@@ -73,7 +74,8 @@ class Trace:
 def trace(module: nn.Module, *, input_side: int, channels: int) -> Trace:
     """Return what happens when the network, in eval mode, sees one grey image (1, channels, side, side).
 
-    Works on any device, the meta device included. Raises ArchitectureError where the forward pass fails.
+    Works on any device, the meta device included. Raises ArchitectureError where the forward pass fails, and
+    NotComputableError where it fails for want of memory.
     """
     recorder = _Recorder()
     parameter = next(module.parameters(), torch.empty(0))
@@ -83,6 +85,8 @@ def trace(module: nn.Module, *, input_side: int, channels: int) -> Trace:
         try:
             module(image)
         except Exception as error:
+            if is_memory_error(error):
+                raise NotComputableError(NO_ROOM) from None
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
             raise ArchitectureError(
                 f"the network cannot take {channels} x {input_side} x {input_side} pixels: {reason}; "

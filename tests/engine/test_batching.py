@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sat_engine import measure
 from sat_engine.batching import Batch, is_memory_error
 from sat_engine.classifier import Classifier
+from sat_engine.components.trace import trace
 from sat_engine.errors import NotComputableError
 
 
@@ -98,3 +99,22 @@ def test_the_cpu_allocators_own_error_is_a_memory_error() -> None:
 def test_where_a_batch_begins() -> None:
     assert Batch.default(torch.device("cpu")).describe() == "batch=64"
     assert Batch.default(torch.device("cuda")).describe() == "batch=256"
+
+
+class Huge(nn.Module):
+    """A network that no memory holds, even with one image."""
+
+    def __init__(self, num_classes: int = 2, in_chans: int = 1) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_chans * 16, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Ask for more than there is."""
+        torch.empty(2**46)
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits
+
+
+def test_a_network_that_is_too_large_to_be_looked_at_is_refused_in_the_same_sentence() -> None:
+    with pytest.raises(NotComputableError, match="a worker with more memory"):
+        trace(Huge(), input_side=4, channels=1)
