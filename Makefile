@@ -19,7 +19,7 @@ IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
 	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-hostile test-api check bench bench-scale lock test-faults
+.PHONY: help setup demo serve test test-hostile test-api test-storage check bench bench-scale lock test-faults
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ test-hostile: setup ## Send every hostile input to a live api and worker (about 
 
 test-api: setup ## Run schemathesis over the whole OpenAPI document of a live server (some minutes)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.openapi.run $(ARGS)
+
+test-storage: setup ## Test the artifact store with workers: two hosts on a bucket, a full store, evicted images
+	@SAT_TEST_STORAGE=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest \
+	-o "cache_dir=$(CURDIR)/$(CACHE)/pytest" tests/worker/test_two_hosts.py tests/worker/test_evicted_images.py $(ARGS)
 
 test-faults: setup ## Disturb a whole registry 220 times and poison it; figures go to docs/reliability.md
 	@export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE; \

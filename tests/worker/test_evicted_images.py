@@ -1,7 +1,9 @@
 """Adversarial images are a cache: evicted when nothing waits for them, made again when something does."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import func, select, update
 
 from registry.artifacts import write_artifact
@@ -73,6 +75,7 @@ def test_evicted_images_are_made_again_and_changed_ones_are_measured_again(works
     assert "comes out otherwise" in workshop.logs()
 
 
+@pytest.mark.skipif("SAT_TEST_STORAGE" not in os.environ, reason="takes a while: make test-storage")
 def test_a_full_store_makes_work_wait_with_a_reason_and_fails_nobody(workshop, members):
     with workshop.sessions() as session:
         used = session.scalars(select(func.sum(ArtifactRow.bytes))).one()

@@ -1,4 +1,6 @@
-"""Workers on two hosts share a database, a broker and a bucket, and nothing else."""
+"""Workers on two hosts share a database, a broker and a bucket, and nothing else: `make test-storage`."""
+
+import os
 
 import pytest
 from sqlalchemy import func, select
@@ -8,6 +10,8 @@ from registry.orphans import find_orphans
 from registry.tables import WorkerRow
 from tests.registry.s3 import S3Server, free_port
 from tests.worker.conftest import make_workshop
+
+pytestmark = pytest.mark.skipif("SAT_TEST_STORAGE" not in os.environ, reason="takes a while: make test-storage")
 
 
 @pytest.fixture
