@@ -5,6 +5,7 @@ slow, or away for a while, misses states in between but never the last one, and 
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from registry.reads.watch import Watch
 KEEP_ALIVE_SECONDS = 15.0  # proxies close a connection that says nothing for a minute or less
 LEAST_SECONDS = 0.5  # between two events of a stream
 RETRY_MILLISECONDS = 1000
+AWAY_SECONDS = 1.0  # between two looks at a database that does not answer
 # Then the listener comes back, with its key: one that was revoked meanwhile, or has run out, hears nothing more.
 LONGEST_SECONDS = 120.0
 MAX_LISTENERS = 1000  # of one process
@@ -78,7 +80,12 @@ class Live:
             until = asyncio.get_running_loop().time() + LONGEST_SECONDS
             while not self._ended and asyncio.get_running_loop().time() < until:
                 changed = self._changed  # taken before looking, so that no change falls between
-                state = await self._state(key, make)
+                try:
+                    state = await self._state(key, make)
+                except UnavailableError:  # the database is away: whoever listens goes on waiting for it
+                    yield KEEPALIVE_COMMENT
+                    await asyncio.sleep(AWAY_SECONDS)
+                    continue
                 if state.tag != last_id:
                     last_id = state.tag
                     yield format_sse_event(data_str=state.content, event="progress", id=state.tag)
@@ -89,7 +96,8 @@ class Live:
                     yield KEEPALIVE_COMMENT
                     if asyncio.get_running_loop().time() >= until:
                         return
-                    await self._state(key, make)  # says that the comparison is still looked at
+                    with contextlib.suppress(UnavailableError):
+                        await self._state(key, make)  # says that the comparison is still looked at
                 await asyncio.sleep(0 if self._ended else LEAST_SECONDS)
         finally:
             self._listeners -= 1
@@ -103,7 +111,11 @@ class Live:
         if task is None:
             task = asyncio.ensure_future(run_in_threadpool(make, view))
             self._made[key] = task
-        return await asyncio.shield(task)  # one listener that leaves does not take it from the others
+        try:
+            return await asyncio.shield(task)  # one listener that leaves does not take it from the others
+        except UnavailableError:
+            self._made.pop(key, None)  # made anew by whoever looks next
+            raise
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
