@@ -20,7 +20,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore
 
 from registry.database import Sessions
-from registry.disk import full_disk_refused, is_full, require_free
+from registry.disk import free_bytes, full_disk_refused, is_full, require_free
 from registry.errors import LostBytesError, StorageFullError, UnavailableError
 from registry.eviction import evict
 from registry.local_cache import LocalCache
@@ -100,12 +100,11 @@ class ArtifactStore:
 
     def require_room(self, needed: int, sessions: Sessions) -> None:
         """StorageFullError where so many bytes cannot be taken now: before they are sent, or computed."""
-        try:
-            require_free(self.spool, needed, self.limits.min_free)
-        except StorageFullError:
-            if not evict(sessions, self.remove, needed):
-                raise
-            require_free(self.spool, needed, self.limits.min_free)
+        short = needed + self.limits.min_free - free_bytes(self.spool)
+        # only in a folder do images lie on the disk that is short
+        if short > 0 and self._folder is not None:
+            evict(sessions, self.remove, short)
+        require_free(self.spool, needed, self.limits.min_free)
 
     def put_file(self, path: Path, kind: str, sessions: Sessions) -> Artifact:
         """Store a file's bytes under their sha256 and return both. Storing what is already there costs no write.
