@@ -107,6 +107,8 @@ def _from_registry(error: RegistryError) -> Response:
 
 def _from_http(request: Request, error: HTTPException) -> Response:
     status, path = HTTPStatus(error.status_code), request.url.path
+    if status is HTTPStatus.BAD_REQUEST:  # the framework's word for bytes that it cannot decode
+        return _from_registry(InvalidError("the body is no JSON: check that it is text in UTF-8."))
     detail = {
         HTTPStatus.NOT_FOUND: f"there is no {path}: GET /docs shows all routes.",
         HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {request.method}: GET /docs shows what it takes.",

@@ -17,6 +17,13 @@ def require_no_nul(text: str) -> str:
     return text
 
 
+def require_number(value: object) -> object:
+    """The value, which JSON calls a number: neither true nor "7"."""
+    if isinstance(value, bool | str):
+        raise ValueError("send a number")  # noqa: TRY004  pydantic hears of ValueErrors
+    return value
+
+
 def without_null(schema: dict[str, Any]) -> None:
     """Take null out of a field's JSON schema: the field may be left out, but not sent as null."""
     schema["anyOf"] = [each for each in schema["anyOf"] if each != {"type": "null"}]
@@ -65,7 +72,7 @@ class InputDeclaration(Declaration):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [_values_a_channel(3), _values_a_channel(1)]})
 
-    size: Annotated[int, Field(strict=True, ge=4, le=4096)]
+    size: Annotated[int, BeforeValidator(require_number), Field(ge=4, le=4096)]
     channels: Literal[1, 3] = 3
     mean: Annotated[list[Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
     std: Annotated[list[Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.requests import ClientDisconnect
 
 from api.actors import ActorOf
@@ -13,7 +13,7 @@ from api.schemas.base import Answer, Problem
 from api.services import Services, ServicesOf
 from api.uploads import WRITE_BYTES, too_large, writing_to_disk
 from registry.access import Actor
-from registry.declarations import MOST_EXACT, Declaration
+from registry.declarations import MOST_EXACT, Declaration, require_number
 from registry.errors import UnsupportedError
 from registry.tables import UploadRow
 from registry.uploads import appending, begin_upload, discard, drop_upload, get_upload, offset_of, touch_upload
@@ -31,7 +31,11 @@ At = Annotated[int, Header(alias=OFFSET, ge=0, le=MOST_EXACT, description="How m
 class UploadDeclaration(Declaration):
     """The body of POST /uploads."""
 
-    bytes: Annotated[int, Field(strict=True, gt=0, le=MOST_EXACT, examples=[1_000_000], description="Of the file.")]
+    bytes: Annotated[
+        int,
+        BeforeValidator(require_number),
+        Field(gt=0, le=MOST_EXACT, examples=[1_000_000], description="Of the file."),
+    ]
 
 
 class UploadState(Answer):
