@@ -32,7 +32,9 @@ class Map(Answer):
     version: int = Field(description="The version that it was computed from.")
     stale: bool = Field(description="A newer one is being measured or computed: ask again.")
     items: list[Point]
-    perplexity: float | None = Field(description="About how many neighbours t-SNE keeps; null for fewer than 10 models.")
+    perplexity: float | None = Field(
+        description="About how many neighbours t-SNE keeps; null for fewer than 10 models."
+    )
     trustworthiness: float | None = Field(description="1: whoever is near on the map is near by SAT. 0.5 is chance.")
     missing: int = Field(description="Pairs that a newer one waits for.")
     failure: str | None = Field(description="Why a newer one could not be computed; null unless that was tried.")
