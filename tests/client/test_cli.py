@@ -112,7 +112,8 @@ def test_wrong_usage_is_exit_code_2(sat: Sat, command: list[str]) -> None:
 def test_ctrl_c_is_exit_code_130(loopback: Callable[..., Any]) -> None:
     # a proxy that does not reach its registry: the read is tried again, and again
     server = loopback((502, {}, b""))
-    command = [sys.executable, "-m", "client", "models", "--url", server.url]
+    # what runs in the background of a shell ignores SIGINT, and so would its children
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "client", "models", "--url", server.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reading:
         deadline = time.monotonic() + 60
         while len(server.asked) < 3 and time.monotonic() < deadline:
