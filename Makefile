@@ -19,7 +19,7 @@ IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
 	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-hostile test-api test-storage check bench bench-scale lock test-faults
+.PHONY: help setup demo serve test test-hostile test-api test-storage test-faults check bench bench-scale lock
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
