@@ -97,7 +97,8 @@ def test_events_can_be_read_by_programs(sat: Sat, loopback: Callable[..., Any]) 
 def test_ctrl_c_leaves_the_work_running_and_says_how_to_come_back(loopback: Callable[..., Any]) -> None:
     # the stream is cut and taken up again, for ever: nothing changes meanwhile
     server = loopback((200, STREAM, stream(event(2))))
-    command = [sys.executable, "-m", "client", "watch", "a", "--url", server.url]
+    # what runs in the background of a shell ignores SIGINT, and so would its children
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "client", "watch", "a", "--url", server.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         deadline = time.monotonic() + 60
         while len(server.asked) < 2 and time.monotonic() < deadline:
