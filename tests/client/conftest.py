@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from client import output
 from client.cli import main
 from embedded.processes import finish, running
 from embedded.programs import Programs, api_service, listen
@@ -111,6 +112,8 @@ def sat(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
 def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test finds a registry that runs on this machine."""
     monkeypatch.delenv("SAT_URL", raising=False)
+    # tables are as wide as into a pipe, whatever runs the tests
+    monkeypatch.setattr(output.console, "width", output.PIPE_WIDTH)
     # set, so that what `sat --key` sets is taken back as well
     monkeypatch.setenv("SAT_KEY", "")
     monkeypatch.setenv("SAT_KEY_FILE", "")

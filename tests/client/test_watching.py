@@ -89,7 +89,8 @@ def test_ctrl_c_leaves_the_work_running_and_says_so(loopback: Callable[..., Any]
         "estimate_seconds": None,
     }
     server = loopback(json_answer(200, everything))
-    command = [sys.executable, "-m", "client", "watch", "--url", server.url]
+    # what runs in the background of a shell ignores SIGINT, and so would its children
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "client", "watch", "--url", server.url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         deadline = time.monotonic() + 60
         while len(server.asked) < 4 and time.monotonic() < deadline:

@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import select, update
 
 from client.cli import main
+from client.registry import Registry
 from embedded.processes import running
 from embedded.programs import Programs, api_service, listen
-from registry.tables import ImageSetRow, TransferRow
+from registry.tables import ComparisonRow, ImageSetRow, TransferRow
+from registry.versions import raise_all_versions
 
 
 @pytest.fixture
@@ -52,6 +54,10 @@ def test_a_recorded_pair_is_recomputed_count_by_count(measured: Any, capsys: pyt
 
     with workshop.sessions.begin() as session:
         session.execute(update(TransferRow).where(TransferRow.rung == 0).values(n_fooled=TransferRow.n_fooled + 1))
+        raise_all_versions(session)
+        raised_to = session.scalars(select(ComparisonRow.version)).one()
+    with Registry(url) as registry:
+        workshop.wait(lambda: registry.pair("resnet", "byobnet")["version"] == raised_to)
     assert sat("verify", "resnet", "byobnet", "--url", url) == 1
     said = capsys.readouterr().out
     assert said.count("differs") == 2
