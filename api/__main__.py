@@ -7,10 +7,10 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from api.access.startup import UnsafeError, check_safe
 from api.app import create_app
 from api.http import BoundedHttp
 from api.logs import configure_api_logs
-from api.startup import UnsafeError, check_safe
 from registry.settings import Settings
 
 

@@ -9,11 +9,11 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from api import documentation, openapi, problems
-from api.access import Access
+from api.access.layer import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.headers import SecureHeaders
 from api.hot import HotAnswers
-from api.idempotency import Idempotency
+from api.idempotency.layer import Idempotency
 from api.routes import (
     agreement,
     aliases,

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.actors import REQUEST_ID as REQUEST_ID_ENTRY
+from api.access.actors import REQUEST_ID as REQUEST_ID_ENTRY
 from api.problems import problem
 from registry.errors import TooSlowError
 

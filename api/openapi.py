@@ -9,9 +9,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from api.credentials import COOKIE
+from api.access.credentials import COOKIE
+from api.access.policy import required_scope
 from api.openapi_links import LINKS
-from api.policy import required_scope
 from api.problems import MEDIA_TYPE
 from api.schemas.base import Problem
 from api.schemas.keys import SignIn

@@ -10,19 +10,19 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from api.access.keyring import KeyRing
+from api.access.limiting import WriteLimit
 from api.cache import AnswerCache
-from api.keyring import KeyRing
-from api.limiting import WriteLimit
 from api.live import Live
 from api.metrics import Metrics
 from api.renderings import Renderings
 from api.traffic import Traffic
-from registry.artifacts import ArtifactStore, open_store
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.errors import UnavailableError
 from registry.reads.watch import Watch
 from registry.settings import Settings
+from registry.storage.artifacts import ArtifactStore, open_store
 
 _log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from api.problems import invalid
 from api.services import Services
-from registry.artifacts import ArtifactStore
-from registry.disk import is_full
 from registry.errors import InvalidError, StorageFullError, TooLargeError, UnavailableError, UnsupportedError
 from registry.sources import copy_source
+from registry.storage.artifacts import ArtifactStore
+from registry.storage.disk import is_full
 from sat_engine.errors import CheckpointError
 from sat_engine.io.formats import CheckpointFormat, format_of
 from sat_engine.io.tensors import read_header

@@ -9,11 +9,11 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.artifacts import Artifact
 from registry.declarations import ImageSetDeclaration, PartsDeclaration
 from registry.errors import ConflictError, InvalidError
 from registry.identity import image_set_digest
 from registry.remapping import adopt_waiting_models
+from registry.storage.artifacts import Artifact
 from registry.tables import ImageSetRow, Part
 from registry.tasks import get_or_create_task, settle_tasks
 from sat_engine.errors import EngineError

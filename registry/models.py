@@ -10,7 +10,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
-from registry.artifacts import Artifact
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.declarations import InputDeclaration, ModelDeclaration
 from registry.deliveries import tell
@@ -18,6 +17,7 @@ from registry.errors import ConflictError, InvalidError, NotFoundError, StaleErr
 from registry.jobs import fence_off, want
 from registry.naming import find_model, own_name, resolve
 from registry.results import retry_measuring
+from registry.storage.artifacts import Artifact
 from registry.tables import (
     ComparisonRow,
     ImageSetRow,

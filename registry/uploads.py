@@ -15,8 +15,8 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, require_owner
-from registry.artifacts import Artifact, ArtifactStore
 from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.storage.artifacts import Artifact, ArtifactStore
 from registry.tables import UploadRow
 
 

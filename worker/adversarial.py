@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from registry.artifacts import hash_file
-from registry.disk import full_disk_refused
 from registry.errors import LostBytesError, StorageFullError, UnavailableError
-from registry.eviction import KIND, touch
 from registry.image_sets import part_bounds
 from registry.intervals import seconds
 from registry.protocols import load_protocol
+from registry.storage.artifacts import hash_file
+from registry.storage.disk import full_disk_refused
+from registry.storage.eviction import KIND, touch
 from registry.tables import AttackRow, NetworkRow, Part, WorkerRow
 from sat_engine import measure
 from sat_engine.io.tensors import read_arrays, write_arrays

@@ -10,10 +10,10 @@ from typing import Any
 from celery import Celery, signals
 from sqlalchemy.exc import SQLAlchemyError
 
-from registry.artifacts import open_store
 from registry.bell import TASK, Bell, make_celery, queue_name
 from registry.database import foreign_revision, make_engine, make_sessions
 from registry.settings import Settings
+from registry.storage.artifacts import open_store
 from registry.tables import JobKind, Lane, WorkerRow
 from registry.workers import say_goodbye
 from sat_engine.memory import keep_freed_memory

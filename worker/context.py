@@ -3,10 +3,10 @@
 import threading
 from dataclasses import dataclass, field
 
-from registry.artifacts import ArtifactStore
 from registry.bell import Bell
 from registry.database import Sessions
 from registry.settings import Settings
+from registry.storage.artifacts import ArtifactStore
 from sat_engine.batching import Batch
 from sat_engine.plan import Plan
 from worker.device import Device

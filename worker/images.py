@@ -2,8 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from registry.artifacts import ArtifactStore
 from registry.image_sets import ImageSetReader
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import ComparisonRow, ImageSetRow
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from registry.artifacts import Artifact, write_artifact
-from registry.eviction import KIND, make_room
+from registry.storage.artifacts import Artifact, write_artifact
+from registry.storage.eviction import KIND, make_room
 from sat_engine.io.tensors import write_arrays
 from worker.context import Context
 

@@ -8,9 +8,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from registry.errors import UnavailableError
-from registry.gc import retention_of, sweep
 from registry.intervals import seconds
 from registry.tables import WorkerRow
+from registry.upkeep.gc import retention_of, sweep
 from worker.context import Context
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from api.actors import ActorOf
+from api.access.actors import ActorOf
 from api.cache import make_body
 from api.paging import Cursor, Limit, decode_cursor, next_url
 from api.schemas.base import Problem

@@ -1,4 +1,4 @@
-"""/audit: who changed what, for administrators (api/policy.py)."""
+"""/audit: who changed what, for administrators (api/access/policy.py)."""
 
 from typing import Annotated
 

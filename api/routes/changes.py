@@ -4,9 +4,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.actors import ActorOf
+from api.access.actors import ActorOf
+from api.idempotency.once import OnceOf
 from api.lookup import accepted, body_of, detail, seen_revisions
-from api.once import OnceOf
 from api.routes.similar import Reference
 from api.schemas.base import Problem
 from api.schemas.models import ModelDetail

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator
 
 from api.cache import make_body
-from api.once import OnceOf
+from api.idempotency.once import OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Comparison, ComparisonPage

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from pydantic import AfterValidator
 
 from api.cache import make_body, matches
-from api.once import Once, OnceOf
+from api.idempotency.once import Once, OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import ImageSet, ImageSetPage

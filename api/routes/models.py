@@ -8,10 +8,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import AfterValidator
 
-from api.actors import ActorOf
+from api.access.actors import ActorOf
 from api.cache import make_body, matches
+from api.idempotency.once import Once, OnceOf
 from api.lookup import accepted, body_of, detail, find, of_task, select
-from api.once import Once, OnceOf
 from api.paging import Cursor, Limit, next_url, page_of
 from api.reads import ImageSetParameter, ProtocolParameter
 from api.routes.similar import Reference

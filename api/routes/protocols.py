@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.cache import make_body
-from api.once import OnceOf
+from api.idempotency.once import OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.measuring import Attack, Attacks, Protocol, ProtocolPage

@@ -6,14 +6,14 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
-from api.actors import ActorOf
+from api.access.actors import ActorOf
+from api.access.credentials import COOKIE
+from api.access.signing_in import own_path, sign_in_page
 from api.cache import make_body
-from api.credentials import COOKIE
 from api.problems import MEDIA_TYPE, problem
 from api.schemas.base import Problem
 from api.schemas.keys import Identity, SignIn
 from api.services import ServicesOf
-from api.signing_in import own_path, sign_in_page
 from api.uploads import parse_metadata
 from registry.errors import InvalidError
 

@@ -9,9 +9,9 @@ from fastapi.responses import Response
 
 from api.schemas.upkeep import Examination, Finding, Swept
 from api.services import ServicesOf
-from registry.doctor import examine
-from registry.gc import preview, retention_of, sweep
-from registry.verification import verify
+from registry.upkeep.doctor import examine
+from registry.upkeep.gc import preview, retention_of, sweep
+from registry.upkeep.verification import verify
 
 router = APIRouter(tags=["operations"])
 # A request that takes longer than proxies wait is of no use: the answer says that there is more.

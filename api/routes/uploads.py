@@ -7,8 +7,8 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BeforeValidator, Field
 from starlette.requests import ClientDisconnect
 
-from api.actors import ActorOf
-from api.once import OnceOf
+from api.access.actors import ActorOf
+from api.idempotency.once import OnceOf
 from api.schemas.base import Answer, Problem
 from api.services import Services, ServicesOf
 from api.uploads import WRITE_BYTES, too_large, writing_to_disk

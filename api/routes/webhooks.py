@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from api.actors import ActorOf
+from api.access.actors import ActorOf
 from api.cache import make_body
-from api.once import OnceOf
+from api.idempotency.once import OnceOf
 from api.paging import MOST_BIG_KEY, MOST_KEY, Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.webhooks import Delivery, DeliveryPage, Webhook, WebhookPage

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.websockets import WebSocketDisconnect
 from structlog.testing import capture_logs
 
+from api.access.policy import PUBLIC, RULES, required_scope
 from api.app import create_app
-from api.policy import PUBLIC, RULES, required_scope
 from registry.access import LOCAL, Actor
 from registry.database import Sessions
 from registry.keys import revoke_key

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text, update
 
-from api.startup import UnsafeError, check_safe
+from api.access.startup import UnsafeError, check_safe
 from registry.__main__ import main
 from registry.database import Sessions
 from registry.errors import InvalidError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from api.limiting import WriteLimit
+from api.access.limiting import WriteLimit
 from embedded.processes import running
 from embedded.sockets import make_socket_folder
 from embedded.valkey import Valkey

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from registry.artifacts import write_artifact
+from registry.storage.artifacts import write_artifact
 from registry.tables import ArtifactRow
 from tests.api.test_models import CHECKPOINT, METADATA
 

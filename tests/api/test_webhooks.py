@@ -123,7 +123,7 @@ class Turns:
 @pytest.fixture
 def turns(zoo: World, settings: Settings, tmp_path: Path) -> Iterator[Turns]:
     """The notify job's turns, on the zoo."""
-    from registry.artifacts import ArtifactStore
+    from registry.storage.artifacts import ArtifactStore
     from worker.context import Context
     from worker.device import choose_device
     from worker.images import ImageSets

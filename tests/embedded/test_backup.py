@@ -16,9 +16,9 @@ from embedded.postgres import Postgres
 from embedded.processes import running
 from embedded.sockets import remove_socket_folder, renew_socket_folder
 from registry.__main__ import migrate
-from registry.artifacts import ArtifactStore, write_artifact
 from registry.database import make_engine, make_sessions
 from registry.settings import Settings
+from registry.storage.artifacts import ArtifactStore, write_artifact
 from registry.tables import ArtifactRow, NetworkRow
 from tests.api.world import World
 

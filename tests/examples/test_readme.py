@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from sqlalchemy import select, update
 
 from examples.digits.images import CLASSES
-from registry.artifacts import ArtifactStore
 from registry.database import make_engine, make_sessions
 from registry.settings import Settings
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import ModelRow, ModelState, NameRow, NetworkRow, TaskRow
 from registry.versions import raise_all_versions
 from tests.api.test_process import running

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from registry.artifacts import ArtifactStore
 from registry.database import Sessions, make_engine, make_sessions
+from registry.storage.artifacts import ArtifactStore
 from tests.faults.baseline import measure_undisturbed
 from tests.faults.history import Measured
 from tests.faults.zoo import Entry, make_zoo

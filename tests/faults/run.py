@@ -21,12 +21,12 @@ from sqlalchemy import func, select
 
 from client.registry import Registry
 from registry.__main__ import migrate
-from registry.artifacts import open_store
 from registry.database import Sessions, make_engine, make_sessions
-from registry.gc import NOTHING_KEPT, sweep
-from registry.orphans import find_orphans
 from registry.settings import Settings
+from registry.storage.artifacts import open_store
 from registry.tables import JobRow, JobState, ModelRow, ModelState, PairRow
+from registry.upkeep.gc import NOTHING_KEPT, sweep
+from registry.upkeep.orphans import find_orphans
 from tests.faults import witness
 from tests.faults.baseline import COMPARISON, measure_undisturbed
 from tests.faults.clients import Client, Diary, watching

@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
-from registry.orphans import find_orphans
 from registry.tables import (
     ArtifactRow,
     ArtifactState,
@@ -21,6 +20,7 @@ from registry.tables import (
     RefusalRow,
     TransferRow,
 )
+from registry.upkeep.orphans import find_orphans
 from tests.faults import witness
 from tests.faults.clients import Diary, Exchange
 from tests.faults.history import (

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from registry.artifacts import Artifact, ArtifactStore, write_artifact
 from registry.database import Sessions
+from registry.storage.artifacts import Artifact, ArtifactStore, write_artifact
 from registry.tables import AttackRow, EvaluationRow, PairRow, Part, TransferRow
 from sat_engine import bits
 from tests.registry.conftest import PREFIX, Small

@@ -10,9 +10,9 @@ import time
 import pytest
 from sqlalchemy import select
 
-from registry.artifacts import ArtifactStore, StoreLimits, write_artifact
 from registry.errors import LostBytesError, StorageFullError, UnavailableError
-from registry.local_cache import LocalCache
+from registry.storage.artifacts import ArtifactStore, StoreLimits, write_artifact
+from registry.storage.local_cache import LocalCache
 from registry.tables import ArtifactRow, ArtifactState
 
 

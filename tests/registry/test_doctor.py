@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import delete, select, text, update
 
-from registry.artifacts import ArtifactStore, StoreLimits
 from registry.database import database_revision
-from registry.doctor import examine
 from registry.errors import InvalidError
+from registry.storage.artifacts import ArtifactStore, StoreLimits
 from registry.tables import (
     ArtifactRow,
     ComparisonRow,
@@ -21,7 +20,8 @@ from registry.tables import (
     TransferRow,
     WorkerRow,
 )
-from registry.verification import verify
+from registry.upkeep.doctor import examine
+from registry.upkeep.verification import verify
 from tests.registry.measured import add_attack, add_networks, add_pair
 
 

@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from registry.artifacts import ArtifactStore, StoreLimits
 from registry.errors import StorageFullError
-from registry.eviction import adversarial_bytes, evict, make_room, touch
-from registry.gc import Retention, preview, sweep
 from registry.jobs import want
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_transfer
+from registry.storage.artifacts import ArtifactStore, StoreLimits
+from registry.storage.eviction import adversarial_bytes, evict, make_room, touch
 from registry.tables import (
     ArtifactRow,
     AttackRow,
@@ -23,6 +22,7 @@ from registry.tables import (
     PairRow,
     TransferRow,
 )
+from registry.upkeep.gc import Retention, preview, sweep
 from sat_engine import bits
 from tests.registry.conftest import PREFIX
 from tests.registry.measured import add_attack, add_cell, add_networks, add_pair, put

@@ -7,9 +7,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from registry.artifacts import ArtifactStore
-from registry.gc import NOTHING_KEPT, Retention, preview, sweep
-from registry.orphans import OrphanKind, find_orphans
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import (
     AnalysisKind,
     AnalysisRow,
@@ -28,6 +26,8 @@ from registry.tables import (
     UploadRow,
     WorkerRow,
 )
+from registry.upkeep.gc import NOTHING_KEPT, Retention, preview, sweep
+from registry.upkeep.orphans import OrphanKind, find_orphans
 from tests.registry.measured import add_attack, add_networks, add_pair, put
 
 KEPT = Retention()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from registry.artifacts import ArtifactStore
 from registry.declarations import ImageSetDeclaration
 from registry.errors import ConflictError, InvalidError
 from registry.image_sets import ImageSetReader, create_image_set, rungs_of
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import Part
 from sat_engine.io.tensors import write_arrays
 

@@ -8,7 +8,6 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from registry.access import LOCAL
-from registry.artifacts import Artifact
 from registry.database import transaction
 from registry.declarations import ModelDeclaration
 from registry.errors import ConflictError, InvalidError, NotFoundError
@@ -17,6 +16,7 @@ from registry.jobs import LostLeaseError, claim, want
 from registry.models import delete_model, register_model, retry_model
 from registry.naming import find_model, resolve
 from registry.networks import PreparedNetwork, judge_accuracy, record_prepared
+from registry.storage.artifacts import Artifact
 from registry.tables import (
     ArtifactRow,
     ArtifactState,

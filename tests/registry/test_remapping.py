@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import select
 
 from registry.access import LOCAL
-from registry.artifacts import Artifact, ArtifactStore
 from registry.comparisons import create_comparison
 from registry.declarations import ComparisonDeclaration, ImageSetDeclaration, ModelDeclaration
 from registry.image_sets import create_image_set
@@ -15,6 +14,7 @@ from registry.jobs import LostLeaseError, claim, finish
 from registry.models import delete_model, register_model
 from registry.networks import PreparedNetwork, record_prepared
 from registry.protocols import ensure_presets
+from registry.storage.artifacts import Artifact, ArtifactStore
 from registry.tables import JobKind, JobRow, JobState, Lane, ModelRow, ModelState, NetworkRow, TaskRow, WorkerRow
 from sat_engine.io.tensors import write_arrays
 from tests.registry.conftest import add_artifact

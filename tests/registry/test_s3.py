@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import select
 
 from embedded.processes import running
-from registry.artifacts import ArtifactStore, StoreLimits
 from registry.errors import LostBytesError, UnavailableError
-from registry.gc import NOTHING_KEPT, sweep
-from registry.orphans import find_orphans
+from registry.storage.artifacts import ArtifactStore, StoreLimits
 from registry.tables import ArtifactRow, ArtifactState
+from registry.upkeep.gc import NOTHING_KEPT, sweep
+from registry.upkeep.orphans import find_orphans
 from tests.registry.measured import put
 from tests.registry.s3 import S3Server, free_port
 
@@ -124,7 +124,7 @@ def test_a_server_that_is_away_and_comes_back(url, tmp_path, sessions, monkeypat
 KILLED = """
     import sys
     from pathlib import Path
-    from registry.artifacts import ArtifactStore
+    from registry.storage.artifacts import ArtifactStore
     from registry.database import make_engine, make_sessions
 
     store = ArtifactStore(sys.argv[1], Path(sys.argv[3]))

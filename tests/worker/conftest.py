@@ -17,7 +17,6 @@ from examples.digits.fit import fit
 from examples.digits.images import CLASSES, held_out
 from examples.digits.zoo import Member, Recipe
 from registry.access import LOCAL
-from registry.artifacts import ArtifactStore
 from registry.comparisons import create_comparison
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.declarations import (
@@ -29,6 +28,7 @@ from registry.declarations import (
 from registry.image_sets import create_image_set
 from registry.models import register_model
 from registry.protocols import create_protocol
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import AttackRow, EvaluationRow, JobRow, JobState, ModelRow, NetworkRow, PairRow, TransferRow
 from sat_engine.io.tensors import write_arrays
 

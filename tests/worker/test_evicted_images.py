@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from registry.artifacts import write_artifact
-from registry.eviction import evict
+from registry.storage.artifacts import write_artifact
+from registry.storage.eviction import evict
 from registry.tables import ArtifactRow, AttackRow, JobRow, NetworkRow, PairRow, TransferRow
 
 # Of 64 and 32 images at 32 by 32: two sets of rung 0 fit, and nothing more.

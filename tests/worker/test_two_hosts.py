@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import func, select
 
 from embedded.processes import running
-from registry.orphans import find_orphans
 from registry.tables import WorkerRow
+from registry.upkeep.orphans import find_orphans
 from tests.registry.s3 import S3Server, free_port
 from tests.worker.conftest import make_workshop
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from registry.artifacts import write_artifact
 from registry.database import transaction
 from registry.errors import InvalidError
 from registry.jobs import finish
 from registry.networks import PreparedNetwork, record_prepared
+from registry.storage.artifacts import write_artifact
 from registry.tables import ModelRow, Source, TaskRow
 from sat_engine.components import read_anatomy
 from sat_engine.io.formats import CheckpointFormat, format_of

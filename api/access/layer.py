@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.actors import REQUEST_ID, set_actor
-from api.credentials import came_through_a_proxy, presented
-from api.keyring import KeyRing
-from api.limiting import WriteLimit
-from api.policy import required_scope
+from api.access.actors import REQUEST_ID, set_actor
+from api.access.credentials import came_through_a_proxy, presented
+from api.access.keyring import KeyRing
+from api.access.limiting import WriteLimit
+from api.access.policy import required_scope
+from api.access.signing_in import sign_in_page, wants_page
 from api.problems import RETRY_SECONDS, problem
 from api.services import Services
-from api.signing_in import sign_in_page, wants_page
 from registry.access import LOCAL, Actor
 from registry.errors import ForbiddenError, RegistryError, UnauthorizedError, UnavailableError
 from registry.settings import KeyMode

@@ -20,13 +20,13 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore
 
 from registry.database import Sessions
-from registry.disk import free_bytes, full_disk_refused, is_full, require_free
 from registry.errors import LostBytesError, StorageFullError, UnavailableError
-from registry.eviction import evict
-from registry.local_cache import LocalCache
-from registry.quota import confirm, release, reserve
-from registry.remote import open_remote
 from registry.settings import Settings
+from registry.storage.disk import free_bytes, full_disk_refused, is_full, require_free
+from registry.storage.eviction import evict
+from registry.storage.local_cache import LocalCache
+from registry.storage.quota import confirm, release, reserve
+from registry.storage.remote import open_remote
 
 CHUNK = 1 << 20
 SPOOL_SECONDS = 24 * 3600.0

@@ -7,9 +7,9 @@ from enum import StrEnum
 from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from registry.artifacts import ArtifactStore
 from registry.intervals import seconds
-from registry.references import is_referenced
+from registry.storage.artifacts import ArtifactStore
+from registry.storage.references import is_referenced
 from registry.tables import (
     ArtifactRow,
     ComparisonRow,

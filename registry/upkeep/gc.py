@@ -12,13 +12,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
-from registry.artifacts import ArtifactStore
 from registry.database import Sessions
-from registry.eviction import adversarial_bytes, delete_condemned, evict
 from registry.intervals import seconds
-from registry.references import is_referenced
-from registry.removal import models_due, networks_due, remove_model, remove_network
 from registry.settings import Settings
+from registry.storage.artifacts import ArtifactStore
+from registry.storage.eviction import adversarial_bytes, delete_condemned, evict
+from registry.storage.references import is_referenced
 from registry.tables import (
     AnalysisRow,
     ArtifactRow,
@@ -34,6 +33,7 @@ from registry.tables import (
     UploadRow,
     WorkerRow,
 )
+from registry.upkeep.removal import models_due, networks_due, remove_model, remove_network
 
 DAY_SECONDS = 86_400.0
 

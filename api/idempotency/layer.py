@@ -15,10 +15,10 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.actors import actor_of
-from api.once import ENTRY, Once
+from api.access.actors import actor_of
+from api.idempotency.once import ENTRY, Once
+from api.idempotency.request_hash import RequestHash
 from api.problems import RETRY_SECONDS, problem
-from api.request_hash import RequestHash
 from api.services import Services
 from registry.errors import UnavailableError
 from registry.idempotency import Settled, Ticket, find_settled, keep_answer

@@ -14,7 +14,7 @@ from registry.comparisons import is_live
 from registry.database import Sessions
 from registry.errors import StorageFullError
 from registry.intervals import seconds
-from registry.references import is_referenced
+from registry.storage.references import is_referenced
 from registry.tables import (
     ArtifactRow,
     ArtifactState,

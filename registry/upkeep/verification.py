@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from registry.artifacts import ArtifactStore
 from registry.database import Sessions
-from registry.doctor import Finding
 from registry.errors import InvalidError, LostBytesError
 from registry.results import count_pair
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import ArtifactRow, ArtifactState, PairRow, TransferRow
+from registry.upkeep.doctor import Finding
 
 PAGE_SECONDS = 2.0
 _FEW = 200

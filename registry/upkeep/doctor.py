@@ -1,7 +1,7 @@
 """What is inconsistent in a registry, each with a sentence that says what to do. Only reads.
 
-`examine` asks the database, the broker and the store's listing, and takes seconds; registry/verification.py reads
-all bytes.
+`examine` asks the database, the broker and the store's listing, and takes seconds; verification.py beside it reads all
+bytes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,16 +10,15 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.artifacts import ArtifactStore
 from registry.comparisons import is_live
 from registry.database import Sessions, database_revision, migration_head
-from registry.disk import free_bytes
 from registry.errors import UnavailableError
-from registry.eviction import KIND
 from registry.intervals import seconds
-from registry.orphans import OrphanKind, find_lone_results, find_lost_bytes
 from registry.pending import pending_attacks, pending_cells
-from registry.quota import stored_bytes
+from registry.storage.artifacts import ArtifactStore
+from registry.storage.disk import free_bytes
+from registry.storage.eviction import KIND
+from registry.storage.quota import stored_bytes
 from registry.tables import (
     ArtifactRow,
     ComparisonRow,
@@ -34,6 +33,7 @@ from registry.tables import (
     Part,
     WorkerRow,
 )
+from registry.upkeep.orphans import OrphanKind, find_lone_results, find_lost_bytes
 
 # A lease that ran out so long ago would have been taken over by any living worker.
 UNTAKEN_SECONDS = 60.0

@@ -1,0 +1,1 @@
+"""Who may ask: keys, scopes, sign-in, and the one layer in front of everything."""

@@ -1,0 +1,1 @@
+"""Requests under an Idempotency-Key, done once."""

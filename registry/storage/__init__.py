@@ -1,0 +1,1 @@
+"""Bytes under their sha256: the store, its limits, its copies, and what makes room."""

@@ -1,0 +1,1 @@
+"""Keeping a registry in order: garbage, orphans, the doctor."""
