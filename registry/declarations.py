@@ -30,11 +30,14 @@ def without_null(schema: dict[str, Any]) -> None:
     schema.pop("default", None)
 
 
+# the same rule for readers of the OpenAPI document
+WithoutNul = Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(require_no_nul)]
+Text = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(require_no_nul), WithoutNul]
 # A card is some pages; what is longer belongs elsewhere.
-Card = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(require_no_nul)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(require_no_nul)]
+Card = Annotated[str, StringConstraints(max_length=100_000), AfterValidator(require_no_nul), WithoutNul]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(require_no_nul), WithoutNul]
+UrlText = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(require_no_nul), WithoutNul]
 Reference = Annotated[
     str,
     StringConstraints(pattern=r"^(@[0-9a-f]{8,64}|[A-Za-z0-9][A-Za-z0-9._-]{0,127})$"),
@@ -72,7 +75,8 @@ class InputDeclaration(Declaration):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": [_values_a_channel(3), _values_a_channel(1)]})
 
-    size: Annotated[int, BeforeValidator(require_number), Field(ge=4, le=4096)]
+    # the bounds first: behind a validator they would not be in the JSON schema
+    size: Annotated[int, Field(ge=4, le=4096), BeforeValidator(require_number)]
     channels: Literal[1, 3] = 3
     mean: Annotated[list[Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
     std: Annotated[list[Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]
@@ -192,7 +196,17 @@ def _read_fraction(value: object) -> object:
     return str(Fraction(text))
 
 
-FractionText = Annotated[str, BeforeValidator(_read_fraction)]
+# A JSON number is taken, too.
+FractionText = Annotated[
+    str,
+    BeforeValidator(_read_fraction),
+    Field(
+        json_schema_extra={
+            "pattern": r"^-?[0-9]{1,20}(/[1-9][0-9]{0,19}|(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?)$",
+            "examples": ["8/255"],
+        }
+    ),
+]
 
 
 class ProtocolDeclaration(Declaration):

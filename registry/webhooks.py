@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
-from registry.declarations import Declaration, Word
+from registry.declarations import Declaration, UrlText
 from registry.destinations import Destinations
 from registry.errors import ConflictError, NotFoundError
 from registry.tables import DeliveryRow, DeliveryState, MilestoneRow, Scope, WebhookRow
@@ -35,7 +35,7 @@ class WebhookDeclaration(Declaration):
         json_schema_extra={"examples": [{"url": "https://hooks.example.com/sat", "events": ["model.measured"]}]}
     )
 
-    url: Annotated[Word, Field(max_length=2000)]
+    url: UrlText
     events: Annotated[tuple[EventKind, ...], Field(min_length=1, max_length=len(EventKind))] = tuple(EventKind)
 
 

@@ -94,7 +94,7 @@ async def model_filter(
     response_model=ModelDetail,
     summary="Register a model",
     openapi_extra=FORM,
-    responses={status: {"model": Problem} for status in (409, 413, 415, 422)},
+    responses={status: {"model": Problem} for status in (404, 409, 413, 415, 422)},
 )
 async def create_model(request: Request, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """Register a checkpoint (multipart form), or a file of the operator's or pretrained weights (JSON).

@@ -33,8 +33,8 @@ class UploadDeclaration(Declaration):
 
     bytes: Annotated[
         int,
-        BeforeValidator(require_number),
         Field(gt=0, le=MOST_EXACT, examples=[1_000_000], description="Of the file."),
+        BeforeValidator(require_number),
     ]
 
 
