@@ -13,7 +13,10 @@ from client.text_files import read_text
 
 def register(
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="The weights: .safetensors, or a .pth that the registry converts.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Argument(
+            help="The weights: .safetensors, or a .pth that the registry converts.", exists=True, dir_okay=False
+        ),
     ] = None,
     *,
     name: Annotated[str | None, typer.Option("--name", help="The model's name.")] = None,
