@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, func, select
+from sqlalchemy import Text, case, cast, func, select
 from sqlalchemy.orm import Session
 
-from registry.reads.jobs import SILENT_SECONDS
+from registry.reads.jobs import is_alive
 from registry.tables import ArtifactRow, JobKind, JobRow, JobState, Lane, ModelRow, ModelState, WorkerRow
 
 
@@ -48,16 +47,12 @@ def read_gauges(session: Session) -> Gauges:
             for host, pid, device, total, used in session.execute(
                 select(
                     WorkerRow.host, WorkerRow.pid, WorkerRow.device, WorkerRow.device_bytes, WorkerRow.device_bytes_used
-                ).where(_alive(), WorkerRow.device_bytes.is_not(None))
+                ).where(is_alive(), WorkerRow.device_bytes.is_not(None))
             )
         },
         models=dict(models.all()),
         artifact_bytes={(kind, state.value): int(size) for kind, state, size in artifacts},
     )
-
-
-def _alive() -> ColumnElement[bool]:
-    return and_(WorkerRow.left_at.is_(None), WorkerRow.seen_at > func.now() - timedelta(seconds=SILENT_SECONDS))
 
 
 def _queue_ages(session: Session) -> dict[Lane, float]:
@@ -70,6 +65,6 @@ def _queue_ages(session: Session) -> dict[Lane, float]:
 def _workers_by_state(session: Session) -> dict[str, int]:
     """Of those that have not left: `silent` ones, else by what is wanted of them."""
     # as text: `silent` is no wish
-    state = case((_alive(), cast(WorkerRow.wish, Text)), else_="silent").label("state")
+    state = case((is_alive(), cast(WorkerRow.wish, Text)), else_="silent").label("state")
     rows = session.execute(select(state, func.count()).where(WorkerRow.left_at.is_(None)).group_by("state"))
     return {str(each): count for each, count in rows}

@@ -101,7 +101,12 @@ def find_worker(session: Session, worker_id: int) -> Worker:
 
 
 def _workers() -> Select[WorkerRow, bool]:
-    return select(WorkerRow, and_(WorkerRow.left_at.is_(None), _heard_within(SILENT_SECONDS)))
+    return select(WorkerRow, is_alive())
+
+
+def is_alive() -> ColumnElement[bool]:
+    """SQL: this worker has not left, and was heard of lately."""
+    return and_(WorkerRow.left_at.is_(None), _heard_within(SILENT_SECONDS))
 
 
 def _heard_within(seconds: float) -> ColumnElement[bool]:

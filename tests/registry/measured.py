@@ -1,5 +1,7 @@
 """A registry whose results are written through the tables, with bytes in a real store."""
 
+from itertools import combinations
+
 import numpy as np
 
 from registry.database import Sessions
@@ -66,3 +68,13 @@ def add_pair(small: Small, a: int, b: int) -> None:
                 fooled_ab=5 if a < b else 3, fooled_ba=3 if a < b else 5, fooled_both=3, version=1,
             )
         )  # fmt: skip
+
+
+def add_measured(small, store, *names):
+    """Networks with every attack and pair of rung 0; return their ids."""
+    networks = add_networks(small, store, *names)
+    for network in networks:
+        add_attack(small, store, network)
+    for one, other in combinations(networks, 2):
+        add_pair(small, one, other)
+    return networks

@@ -22,7 +22,7 @@ from registry.tables import (
 )
 from registry.upkeep.doctor import examine
 from registry.upkeep.verification import verify
-from tests.registry.measured import add_attack, add_networks, add_pair
+from tests.registry.measured import add_measured
 
 
 @pytest.fixture
@@ -33,11 +33,7 @@ def store(tmp_path):
 @pytest.fixture
 def zoo(small, store):
     """Three networks, of which rung 0 is measured and rung 1 attacked, with every byte in the store."""
-    networks = add_networks(small, store, "a", "b", "c")
-    for network in networks:
-        add_attack(small, store, network)
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        add_pair(small, networks[one], networks[other])
+    networks = add_measured(small, store, "a", "b", "c")
     with small.sessions.begin() as session:
         session.execute(update(ComparisonRow).values(version=1))
         # what is left is queued

@@ -28,7 +28,7 @@ from registry.tables import (
 )
 from registry.upkeep.gc import NOTHING_KEPT, Retention, preview, sweep
 from registry.upkeep.orphans import OrphanKind, find_orphans
-from tests.registry.measured import add_attack, add_networks, add_pair, put
+from tests.registry.measured import add_attack, add_measured, put
 
 KEPT = Retention()
 
@@ -41,12 +41,7 @@ def store(tmp_path):
 @pytest.fixture
 def zoo(small, store):
     """Three networks with all attacks and pairs of rung 0."""
-    networks = add_networks(small, store, "a", "b", "c")
-    for network in networks:
-        add_attack(small, store, network)
-    for one, other in ((0, 1), (0, 2), (1, 2)):
-        add_pair(small, networks[one], networks[other])
-    return networks
+    return add_measured(small, store, "a", "b", "c")
 
 
 def age_artifacts(sessions) -> None:
