@@ -22,20 +22,22 @@ from sqlalchemy import text
 
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.jobs import Claim, claim, finish, finish_with, hold, more_urgent_waits, want
-from registry.pending import pending_attacks, pending_cells, pending_evaluations
+from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import (
     AttackRecord,
     EvaluationResult,
     TransferRecord,
     record_attack,
     record_evaluation,
-    record_transfer,
+    record_transfers,
     want_measuring,
 )
 from registry.tables import ImageSetRow, JobKind, Lane, Part
+from worker.recorder import TOGETHER_CELLS
 
 SHARES = (0.08, 0.25, 0.5, 0.75, 1.0)  # of the largest size: where cells are timed
-DISPATCH_TARGET_MS = 5.0
+# (models that are registered at once, cells that one transaction records at most)
+WAYS = ((1, 1), (1, TOGETHER_CELLS), (4, TOGETHER_CELLS))
 ARTIFACT = b"0" * 32  # the one that stands for all logits and images
 PART_SIZES = {Part.SELECT: N_OTHER, Part.REPORT: N_OTHER}
 CELL_BITS_BYTES = sum(-(-size // 8) for size in RUNG_SIZES)
@@ -46,6 +48,7 @@ class StubWorker:
     """Does what a compute worker does, with random bits for results."""
 
     sessions: Sessions
+    at_once: int  # cells that are recorded in one transaction
     jobs: Counter[JobKind] = field(default_factory=Counter)
     cells: int = 0
     target_loads: int = 0
@@ -109,22 +112,26 @@ class StubWorker:
             cells = pending_cells(session, *subject)
         now = [cell for cell in cells if cell.rung == cells[0].rung]
         self.target_loads += bool(now)
-        for cell in now:
-            size = RUNG_SIZES[cell.rung]
-            record = TransferRecord(
-                source_id=cell.source_id, rung=cell.rung, common=size, fooled=self._bits(size, 0.2),
-                floor_fooled=None, ceiling_fooled=None, numeric_path="stub",
-            )  # fmt: skip
+        for start in range(0, len(now), self.at_once):
+            few = now[start : start + self.at_once]
             with transaction(self.sessions, _silent) as session:
-                record_transfer(session, claimed, record)
+                record_transfers(session, claimed, [self._cell(cell) for cell in few])
                 urgent = more_urgent_waits(session, claimed)
-            self.cells += 1
+            self.cells += len(few)
             if urgent:
                 break
         with transaction(self.sessions, _silent) as session:
             hold(session, claimed)
             left = pending_cells(session, *subject)
-            finish_with(session, claimed, left[0].rung if left else None)
+            first = left[0] if left else None
+            finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
+
+    def _cell(self, cell: Cell) -> TransferRecord:
+        size = RUNG_SIZES[cell.rung]
+        return TransferRecord(
+            source_id=cell.source_id, rung=cell.rung, common=size, fooled=self._bits(size, 0.2),
+            floor_fooled=None, ceiling_fooled=None, numeric_path="stub",
+        )  # fmt: skip
 
     def _bits(self, n: int, rate: float) -> np.ndarray:
         return self.rng.random(n) < rate
@@ -135,83 +142,64 @@ def _silent(_lane: Lane) -> None:
 
 
 def main() -> None:
-    """Print a line for each size, and the table."""
+    """Print a line for each size and way, and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=1300)
-    parser.add_argument("--together", type=int, default=4, help="models that are registered at once at each size")
     arguments = parser.parse_args()
-    say(
-        "scale", models=arguments.models, images=N_ATTACK, prefix=PREFIX, together=arguments.together, machine=machine()
-    )
+    say("scale", models=arguments.models, images=N_ATTACK, prefix=PREFIX, machine=machine())
     sizes = sorted({max(20, round(share * arguments.models)) for share in SHARES})
     with stack(durable=True) as running:
-        rows = [measured(running, zoo_and_size, arguments.together) for zoo_and_size in growing(running, sizes)]
+        zoo = LargeZoo(running.postgres)
+        rows = [row for size in sizes for row in measured(running, zoo, size)]
     table(
-        ("models", "cells in the database", "registered at once", "cells recorded", "jobs", "cells/s", "ms a cell",
-         "of it processor of the worker", "target loads", "database, B a cell"),
+        ("models", "cells in the database", "registered at once", "cells a transaction, at most", "cells recorded",
+         "jobs", "ms a cell", "of it processor of the worker", "target loads", "database, B a cell", "load"),
         rows,
     )  # fmt: skip
 
 
-def growing(running: Stack, sizes: list[int]) -> Iterator[tuple[LargeZoo, int]]:
-    """Yield one zoo with each of the sizes that it is to grow to."""
-    zoo = LargeZoo(running.postgres)
-    for size in sizes:
-        yield zoo, size
-
-
-def measured(running: Stack, zoo_and_size: tuple[LargeZoo, int], together: int) -> list[str]:
-    """Fill the zoo, register `together` models, and return a row of the table."""
-    zoo, size = zoo_and_size
+def measured(running: Stack, zoo: LargeZoo, size: int) -> Iterator[list[str]]:
+    """Fill the zoo, then register models in each way, the last of which makes `size`; yield rows of the table."""
     first = zoo.networks + 1
-    zoo.add_networks(size - together - zoo.networks)
+    zoo.add_networks(size - sum(together for together, _ in WAYS) - zoo.networks)
     zoo.add_pairs(first, bits=True)
     engine = make_engine(running.url)
     sessions = make_sessions(engine)
-    before = database_bytes(sessions)
+    for together, at_once in WAYS:
+        yield registered(sessions, zoo, together, at_once)
+    engine.dispose()
+
+
+def registered(sessions: Sessions, zoo: LargeZoo, together: int, at_once: int) -> list[str]:
+    """Register so many models and measure all their cells; return a row of the table."""
+    others, before = zoo.networks, database_bytes(sessions)
     zoo.add_networks(together, evaluated=False)
-    ids = range(size - together + 1, size + 1)
-    worker = StubWorker(sessions)
+    worker = StubWorker(sessions, at_once)
     started, processor = time.perf_counter(), time.process_time()
     with transaction(sessions, _silent) as session:
-        for network in ids:
+        for network in range(others + 1, others + together + 1):
             want(session, JobKind.EVALUATE, network_id=network, comparison_id=1)
     worker.drain()
     seconds, processor = time.perf_counter() - started, time.process_time() - processor
-    expected = len(RUNG_SIZES) * (2 * together * (size - together) + together * (together - 1))
+    expected = len(RUNG_SIZES) * (2 * together * others + together * (together - 1))
     if worker.cells != expected:
-        raise SystemExit(f"{worker.cells} cells were recorded at {size} models, not {expected}.")
-    engine.dispose()
+        raise SystemExit(f"{worker.cells} cells were recorded at {others} models, not {expected}.")
     jobs = sum(worker.jobs.values())
-    recorded = size * (size - 1)
-    say(
-        "scale",
-        models=size,
-        cells=recorded,
-        registered=together,
-        recorded=worker.cells,
-        seconds=round(seconds, 2),
-        jobs=jobs,
-        jobs_per_second=round(jobs / seconds, 1),
-        cells_per_second=round(worker.cells / seconds, 1),
-        ms_per_cell=round(1000 * seconds / worker.cells, 3),
-        processor_ms_per_cell=round(1000 * processor / worker.cells, 3),
-        target_loads=worker.target_loads,
-        bytes_per_cell=round(before / ((size - together) * (size - together - 1))),
-        load=os.getloadavg()[0],
-    )
-    return [
-        f"{size:,}",
-        f"{recorded:,}",
-        str(together),
-        f"{worker.cells:,}",
-        f"{jobs:,}",
-        f"{worker.cells / seconds:.0f}",
-        f"{1000 * seconds / worker.cells:.2f}",
-        f"{1000 * processor / worker.cells:.2f}",
-        f"{worker.target_loads:,}",
-        f"{before / ((size - together) * (size - together - 1)):.0f}",
-    ]
+    figures = {
+        "models": zoo.networks,
+        "cells": zoo.networks * (zoo.networks - 1),
+        "registered": together,
+        "at_once": at_once,
+        "recorded": worker.cells,
+        "jobs": jobs,
+        "ms_per_cell": round(1000 * seconds / worker.cells, 2),
+        "processor_ms_per_cell": round(1000 * processor / worker.cells, 2),
+        "target_loads": worker.target_loads,
+        "bytes_per_cell": round(before / (others * (others - 1))),
+        "load": round(os.getloadavg()[0], 1),
+    }
+    say("scale", **figures, seconds=round(seconds, 2), jobs_per_second=round(jobs / seconds, 1))
+    return [f"{each:,}" for each in figures.values()]
 
 
 def database_bytes(sessions: Sessions) -> int:

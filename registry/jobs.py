@@ -4,7 +4,7 @@ A claim is an exclusive right to record results: every recording transaction cal
 job's row and raises LostLeaseError when another claim (or a deletion) has raised the fence since.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -46,6 +46,9 @@ PRIORITY = {
     (JobKind.TRANSFERS, 1): 60,
     (JobKind.ANALYSE, 0): 70,
 }
+# Rung 1 onto a target waits the longer the less rung 0 found it to be fooled with its sources: neighbours are what
+# people ask for.
+FARTHEST = 9
 MAX_ATTEMPTS = 3
 # A silent worker proves less than an error: it may have been killed for a reason of its own.
 MAX_DEATHS = 5
@@ -109,13 +112,28 @@ def want(
 
 
 def want_of_networks(
-    session: Session, kind: JobKind, network_ids: Sequence[int], comparison_id: int, *, rung: int
+    session: Session, kind: JobKind, networks: Mapping[int, float | None], comparison_id: int, *, rung: int
 ) -> None:
-    """As `want` for each of the networks, in one exchange with the database: a newcomer asks all others."""
-    if network_ids:
+    """As `want` for each of the networks, in one exchange with the database: a newcomer asks all others.
+
+    networks: nearness by network id, as `priority_of` takes it; in the order in which their rows are locked.
+    """
+    if networks:
+        subjects = [
+            _subject(kind, None, network_id, comparison_id, rung) | {"priority": priority_of(kind, rung, nearness)}
+            for network_id, nearness in networks.items()
+        ]
         session.flush()
-        session.execute(_WANT, [_subject(kind, None, each, comparison_id, rung) for each in network_ids])
+        session.execute(_WANT, subjects)
         announce(session, LANE_OF[kind])
+
+
+def priority_of(kind: JobKind, rung: int, nearness: float | None = None) -> int:
+    """The priority of a job, the smallest first; nearness is the share of images that fooled (None: not known)."""
+    base = PRIORITY[kind, rung]
+    if (kind, rung) != (JobKind.TRANSFERS, 1):
+        return base
+    return base + (FARTHEST if nearness is None else round(FARTHEST * (1 - nearness)))
 
 
 def _subject(
@@ -127,7 +145,7 @@ def _subject(
         "model_id": model_id,
         "network_id": network_id,
         "comparison_id": comparison_id,
-        "priority": PRIORITY[kind, rung],
+        "priority": priority_of(kind, rung),
         "state": JobState.QUEUED,
     }
 
@@ -235,14 +253,15 @@ def finish(session: Session, claimed: Claim) -> None:
     _rest(session, job, 0 if job.wanted > job.taken else None)
 
 
-def finish_with(session: Session, claimed: Claim, left_at_rung: int | None) -> None:
+def finish_with(session: Session, claimed: Claim, left_at_rung: int | None, *, nearness: float | None = None) -> None:
     """Return the row to rest, or to the queue with the priority of the lowest rung that is left.
 
     `left_at_rung` must have been read after `hold` in this transaction: work that is wanted by a transaction which
     has committed is then in it, and one which has not commits after this and queues the row itself.
     """
     hold(session, claimed)
-    _rest(session, session.get_one(JobRow, claimed.job_id, populate_existing=True), left_at_rung)
+    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
+    _rest(session, job, left_at_rung, nearness)
 
 
 def finish_until(session: Session, claimed: Claim, due: datetime | None) -> None:
@@ -357,9 +376,9 @@ def _release(job: JobRow) -> None:
     job.progress = None
 
 
-def _rest(session: Session, job: JobRow, left_at_rung: int | None) -> None:
+def _rest(session: Session, job: JobRow, left_at_rung: int | None, nearness: float | None = None) -> None:
     job.state = JobState.IDLE if left_at_rung is None else JobState.QUEUED
-    job.priority = PRIORITY[job.kind, left_at_rung or 0]
+    job.priority = priority_of(job.kind, left_at_rung or 0, nearness)
     job.attempt = 0
     job.failure = None
     _release(job)

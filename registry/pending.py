@@ -1,11 +1,12 @@
 """What is still to be measured: an anti-join, not rows, so it can be neither lost nor stale."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Exists, and_, case, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from registry.comparisons import LIVE_STATES, is_live
+from registry.counting import nearness
 from registry.image_sets import rungs_of
 from registry.tables import (
     AttackRow,
@@ -23,10 +24,14 @@ from registry.tables import (
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A directed cell onto some target that waits for its transfer."""
+    """A directed cell onto some target that waits for its transfer.
+
+    nearness: the share of images that fooled, as far as the pair is known; None before rung 0.
+    """
 
     source_id: int
     rung: int
+    nearness: float | None = field(default=None, compare=False)
 
 
 def pending_evaluations(session: Session, network_id: int, image_set: ImageSetRow) -> list[tuple[Part, int]]:
@@ -85,10 +90,9 @@ def pending_cells(session: Session, target_id: int, comparison_id: int, image_se
     found the most similar, since neighbours are what people ask for.
     """
     before = aliased(TransferRow)
-    fooled = func.coalesce(PairRow.fooled_ab, PairRow.fooled_ba) + func.coalesce(PairRow.fooled_ba, PairRow.fooled_ab)
-    similarity = case((AttackRow.rung == 1, fooled / func.nullif(2.0 * PairRow.n, 0)))
+    similarity = case((AttackRow.rung == 1, nearness()))
     query = (
-        select(AttackRow.network_id, AttackRow.rung)
+        select(AttackRow.network_id, AttackRow.rung, similarity)
         .join(
             EvaluationRow,
             and_(
@@ -123,7 +127,7 @@ def pending_cells(session: Session, target_id: int, comparison_id: int, image_se
         )
         .order_by(AttackRow.rung, similarity.desc().nulls_last(), AttackRow.network_id)
     )
-    return [Cell(source_id=source, rung=rung) for source, rung in session.execute(query)]
+    return [Cell(*row) for row in session.execute(query)]
 
 
 def trusted_networks(session: Session, image_set: ImageSetRow) -> list[int]:

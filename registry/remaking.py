@@ -1,14 +1,15 @@
 """An attack whose images cannot be made again bit by bit: it goes, with the cells that were measured from them.
 
 What is asked for anew is recorded under its own claim, so nothing counts twice; and a cell that was being computed
-from the old images is not recorded any more (`registry.results.record_transfer` compares their hash).
+from the old images is not recorded any more (`registry.results.record_transfers` compares their hash).
 """
 
-from sqlalchemy import and_, delete, or_, select, update
+from sqlalchemy import and_, delete, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from registry.counting import count_pairs
 from registry.jobs import Claim, hold, want
-from registry.results import count_pair
+from registry.results import write_pairs
 from registry.tables import AttackRow, JobKind, PairRow, RefusalRow, TransferRow
 from registry.versions import raise_version
 
@@ -52,8 +53,8 @@ def _delete_cells(session: Session, attack: AttackRow) -> list[int]:
 
 def _recount(session: Session, comparison_id: int, source_id: int, targets: list[int]) -> None:
     """Bring the pairs up to date: all are locked, then counted, then stamped with one version."""
-    pairs = session.scalars(
-        select(PairRow)
+    session.execute(
+        select(PairRow.version)
         .where(
             PairRow.comparison_id == comparison_id,
             or_(
@@ -63,12 +64,13 @@ def _recount(session: Session, comparison_id: int, source_id: int, targets: list
         )
         .order_by(PairRow.a_id, PairRow.b_id)
         .with_for_update()
-    ).all()
-    counted = [(pair, count_pair(session, comparison_id, pair.a_id, pair.b_id)) for pair in pairs]
-    version = raise_version(session, comparison_id)
-    for pair, counts in counted:
-        this = and_(PairRow.comparison_id == comparison_id, PairRow.a_id == pair.a_id, PairRow.b_id == pair.b_id)
-        if counts["rungs"]:
-            session.execute(update(PairRow).where(this).values(**counts, version=version))
-        else:
-            session.execute(delete(PairRow).where(this))
+    )
+    counted = count_pairs(session, comparison_id, source_id, targets)
+    left = {pair: counts for pair, counts in counted.items() if counts["rungs"]}
+    write_pairs(session, comparison_id, left, raise_version(session, comparison_id))
+    gone = counted.keys() - left.keys()
+    session.execute(
+        delete(PairRow).where(
+            PairRow.comparison_id == comparison_id, tuple_(PairRow.a_id, PairRow.b_id).in_(sorted(gone))
+        )
+    )

@@ -1,17 +1,18 @@
-"""Recording what was measured: each result in its own short transaction, under the claim it was made in.
+"""Recording what was measured: in short transactions, each under the claim that its results were made in.
 
 Locks are taken in one order everywhere: the claim's job row, other job rows, the pair, and last the comparison.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import Table, delete, or_, select, text
+from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.comparisons import is_live
+from registry.counting import PAIR_COLUMNS, Counts, count_pairs, nearness
 from registry.jobs import Claim, hold, note_progress, want, want_of_networks
 from registry.tables import (
     AttackRow,
@@ -20,32 +21,43 @@ from registry.tables import (
     JobKind,
     JobRow,
     JobState,
+    PairRow,
     Part,
     RefusalRow,
-    TransferRow,
 )
 from registry.versions import raise_version
 from sat_engine import bits
 
-# Recording a cell is a handful of small statements: as text, since building them takes longer than running them.
+# Cells are recorded by a handful of statements: as text, since building them takes longer than running them.
 _KEEP_IMAGES = text(
-    "select images_sha256 from attacks where comparison_id = :comparison and network_id = :source and rung = :rung"
-    " for key share"
+    "select network_id, rung, images_sha256 from attacks"
+    " where comparison_id = :comparison and network_id = any(:sources) order by network_id, rung for key share"
 )
-_LOCK_PAIR = text(
+_INSERT_CELLS = text(
+    "insert into transfers (comparison_id, target_id, source_id, rung, common, fooled, n_fooled, floor_fooled,"
+    " ceiling_fooled, numeric_path, worker_id, seconds, fence)"
+    " select :comparison, :target, source, rung, common, fooled, n_fooled, floor_fooled, ceiling_fooled, numeric_path,"
+    " :worker, seconds, :fence from unnest(cast(:source as integer[]), cast(:rung as smallint[]),"
+    " cast(:common as integer[]), cast(:fooled as bytea[]), cast(:n_fooled as integer[]),"
+    " cast(:floor_fooled as bytea[]), cast(:ceiling_fooled as bytea[]), cast(:numeric_path as text[]),"
+    " cast(:seconds as double precision[])) as cell (source, rung, common, fooled, n_fooled, floor_fooled,"
+    " ceiling_fooled, numeric_path, seconds)"
+    " on conflict do nothing returning source_id"
+)
+# in the order of the key, as every transaction locks pairs
+_LOCK_PAIRS = text(
     "insert into pairs (comparison_id, a_id, b_id, rungs, n, fooled_ab, version)"
-    " values (:comparison, :a, :b, 1, 0, 0, 0)"
+    " select :comparison, least(:network, other), greatest(:network, other), 1, 0, 0, 0"
+    " from unnest(cast(:others as integer[])) as other order by 2, 3"
     " on conflict (comparison_id, a_id, b_id) do update set version = pairs.version"
 )
-_CELLS = cast("Table", TransferRow.__table__)
-_INSERT_CELL = insert(_CELLS).on_conflict_do_nothing().returning(_CELLS.c.rung)
-_CELLS_OF_PAIR = text(
-    "select source_id, rung, common, n_fooled, fooled from transfers where comparison_id = :comparison"
-    " and ((source_id = :a and target_id = :b) or (source_id = :b and target_id = :a))"
-)
-_SET_PAIR = text(
-    "update pairs set rungs = :rungs, n = :n, fooled_ab = :fooled_ab, fooled_ba = :fooled_ba,"
-    " fooled_both = :fooled_both, version = :version where comparison_id = :comparison and a_id = :a and b_id = :b"
+_SET_PAIRS = text(
+    "update pairs set rungs = new.rungs, n = new.n, fooled_ab = new.fooled_ab, fooled_ba = new.fooled_ba,"
+    " fooled_both = new.fooled_both, version = :version"
+    " from unnest(cast(:a as integer[]), cast(:b as integer[]), cast(:rungs as smallint[]), cast(:n as integer[]),"
+    " cast(:fooled_ab as integer[]), cast(:fooled_ba as integer[]), cast(:fooled_both as integer[]))"
+    " as new (a, b, rungs, n, fooled_ab, fooled_ba, fooled_both)"
+    " where pairs.comparison_id = :comparison and pairs.a_id = new.a and pairs.b_id = new.b"
 )
 
 
@@ -148,8 +160,16 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
         )
         .on_conflict_do_nothing()
     )
-    targets = session.scalars(
-        select(EvaluationRow.network_id)
+    targets = session.execute(
+        select(EvaluationRow.network_id, nearness().label("nearness"))
+        .outerjoin(
+            PairRow,
+            and_(
+                PairRow.comparison_id == claimed.comparison_id,
+                PairRow.a_id == func.least(EvaluationRow.network_id, claimed.network_id),
+                PairRow.b_id == func.greatest(EvaluationRow.network_id, claimed.network_id),
+            ),
+        )
         .where(
             EvaluationRow.image_set_id == image_set.id,
             EvaluationRow.part == Part.ATTACK,
@@ -159,39 +179,43 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
         )
         .order_by(EvaluationRow.network_id)
     )
-    want_of_networks(session, JobKind.TRANSFERS, targets.all(), claimed.comparison_id, rung=record.rung)
+    near = {row.network_id: row.nearness for row in targets}
+    want_of_networks(session, JobKind.TRANSFERS, near, claimed.comparison_id, rung=record.rung)
     raise_version(session, claimed.comparison_id)
 
 
-def record_transfer(session: Session, claimed: Claim, record: TransferRecord) -> None:
-    """Record a directed cell and bring its pair up to date. Recording a cell twice changes nothing.
+def record_transfers(session: Session, claimed: Claim, records: Sequence[TransferRecord]) -> None:
+    """Record directed cells onto one target and bring their pairs up to date. A cell twice changes nothing.
 
     A cell whose source was attacked anew meanwhile is not recorded: it is pending again.
     """
     assert claimed.network_id is not None
     assert claimed.comparison_id is not None
     hold(session, claimed)
-    if not _is_current(session, claimed.comparison_id, record):
+    current = _current(session, claimed.comparison_id, records)
+    if not current:
         return
-    cell = {
-        "comparison_id": claimed.comparison_id,
-        "target_id": claimed.network_id,
-        "source_id": record.source_id,
-        "rung": record.rung,
-        "common": record.common,
-        "fooled": bits.pack(record.fooled),
-        "n_fooled": int(record.fooled.sum()),
-        "floor_fooled": _pack(record.floor_fooled),
-        "ceiling_fooled": _pack(record.ceiling_fooled),
-        "numeric_path": record.numeric_path,
-        "worker_id": claimed.worker_id,
-        "seconds": record.seconds,
+    cells = {
+        "source": [each.source_id for each in current],
+        "rung": [each.rung for each in current],
+        "common": [each.common for each in current],
+        "fooled": [bits.pack(each.fooled) for each in current],
+        "n_fooled": [int(each.fooled.sum()) for each in current],
+        "floor_fooled": [_pack(each.floor_fooled) for each in current],
+        "ceiling_fooled": [_pack(each.ceiling_fooled) for each in current],
+        "numeric_path": [each.numeric_path for each in current],
+        "seconds": [each.seconds for each in current],
+    }
+    claim = {
+        "comparison": claimed.comparison_id,
+        "target": claimed.network_id,
+        "worker": claimed.worker_id,
         "fence": claimed.fence,
     }
-    inserted = session.execute(_INSERT_CELL, cell).one_or_none()
-    if inserted is not None:
+    inserted = session.execute(_INSERT_CELLS, claim | cells).scalars().all()
+    if inserted:
         note_progress(session, claimed)
-        _update_pair(session, claimed.comparison_id, record.source_id, claimed.network_id)
+        _update_pairs(session, claimed.comparison_id, claimed.network_id, sorted(set(inserted)))
 
 
 def record_refusal(session: Session, claimed: Claim, source_id: int, rung: int, reason: str) -> None:
@@ -231,62 +255,35 @@ def retry_measuring(session: Session, network_id: int) -> bool:
     return bool(failed or refused)
 
 
-def _is_current(session: Session, comparison_id: int, record: TransferRecord) -> bool:
-    """Whether the attack still has the images that were used; it keeps them until the end of the transaction."""
-    attack = {"comparison": comparison_id, "source": record.source_id, "rung": record.rung}
-    images = session.execute(_KEEP_IMAGES, attack).scalar_one_or_none()
-    return images is not None and record.images_sha256 in (None, images)
+def _current(session: Session, comparison_id: int, records: Sequence[TransferRecord]) -> list[TransferRecord]:
+    """The records whose attack still has the images that were used; it keeps them until the transaction ends."""
+    asked = {"comparison": comparison_id, "sources": sorted({each.source_id for each in records})}
+    images = {(row.network_id, row.rung): row.images_sha256 for row in session.execute(_KEEP_IMAGES, asked)}
+    return [
+        each
+        for each in records
+        if (each.source_id, each.rung) in images and each.images_sha256 in (None, images[each.source_id, each.rung])
+    ]
 
 
-def _update_pair(session: Session, comparison_id: int, one: int, other: int) -> None:
-    """Lock the pair's row, then count both directions as they now are.
+def _update_pairs(session: Session, comparison_id: int, network_id: int, others: list[int]) -> None:
+    """Lock the pairs' rows, then count both directions as they now are.
 
-    The lock comes first: two transactions that each record one direction would otherwise both miss the other's.
+    The locks come first: two transactions that each record one direction would otherwise both miss the other's.
     """
-    a, b = sorted((one, other))
-    pair = {"comparison": comparison_id, "a": a, "b": b}
-    session.execute(_LOCK_PAIR, pair)
-    counts = count_pair(session, comparison_id, a, b)
+    session.execute(_LOCK_PAIRS, {"comparison": comparison_id, "network": network_id, "others": others})
+    counted = count_pairs(session, comparison_id, network_id, others)
     version = raise_version(session, comparison_id)
-    session.execute(_SET_PAIR, pair | counts | {"version": version})
+    write_pairs(session, comparison_id, counted, version)
 
 
-def count_pair(session: Session, comparison_id: int, a: int, b: int) -> dict[str, int | None]:
-    """The pair's counts over the leading rungs that both directions have; one-sided over those that one has."""
-    found = session.execute(_CELLS_OF_PAIR, {"comparison": comparison_id, "a": a, "b": b})
-    cells = {(row.source_id, row.rung): row for row in found}
-    ab, ba = _leading(cells, a), _leading(cells, b)
-    if ab and ba:
-        both = list(zip(ab, ba, strict=False))
-        return {
-            "rungs": len(both),
-            "n": sum(one.common for one, _ in both),
-            "fooled_ab": sum(one.n_fooled for one, _ in both),
-            "fooled_ba": sum(other.n_fooled for _, other in both),
-            "fooled_both": sum(_count_both(one.fooled, other.fooled) for one, other in both),
-        }
-    there = ab or ba
-    n_fooled = sum(row.n_fooled for row in there)
-    return {
-        "rungs": len(there),
-        "n": sum(row.common for row in there),
-        "fooled_ab": n_fooled if ab else None,
-        "fooled_ba": n_fooled if ba else None,
-        "fooled_both": None,
-    }
-
-
-def _leading(cells: dict[tuple[int, int], Any], source: int) -> list[Any]:
-    leading = []
-    for rung in (0, 1):
-        if (source, rung) not in cells:
-            break
-        leading.append(cells[source, rung])
-    return leading
-
-
-def _count_both(one: bytes, other: bytes) -> int:
-    return (int.from_bytes(one) & int.from_bytes(other)).bit_count()
+def write_pairs(session: Session, comparison_id: int, counted: Mapping[tuple[int, int], Counts], version: int) -> None:
+    """Write what was counted into the rows of the pairs (a, b), which are locked, and stamp them with the version."""
+    if not counted:
+        return
+    columns = {name: [counts[name] for counts in counted.values()] for name in PAIR_COLUMNS}
+    a, b = zip(*counted, strict=True)
+    session.execute(_SET_PAIRS, columns | {"comparison": comparison_id, "version": version, "a": list(a), "b": list(b)})
 
 
 def _pack(flags: np.ndarray | None) -> bytes | None:

@@ -16,7 +16,7 @@ from registry.intervals import seconds
 from registry.protocols import load_protocol
 from registry.storage.artifacts import hash_file
 from registry.storage.disk import full_disk_refused
-from registry.storage.eviction import KIND, touch
+from registry.storage.eviction import KIND
 from registry.tables import AttackRow, NetworkRow, Part, WorkerRow
 from sat_engine import measure
 from sat_engine.io.tensors import read_arrays, write_arrays
@@ -56,8 +56,6 @@ def adversarial_images(context: Context, lease: Lease, subject: Subject, attack:
             # what lies there under this name would pass for stored
             context.store.remove(attack.images)
         else:
-            with context.sessions.begin() as session:
-                touch(session, attack.images)
             return made
     return _make_again(context, lease, subject, attack)
 

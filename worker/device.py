@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import IO
 
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import DBAPIError
 
 from registry.locks import AdvisoryLock
 from registry.workers import DeviceMemory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GpuLock:
     """Keeps other workers off a GPU until it is released, or its process ends.
 
@@ -20,8 +21,29 @@ class GpuLock:
     the database.
     """
 
+    uuid: str
     file: IO[str]
+    engine: Engine | None
     session: Connection | None
+
+    def keep(self) -> bool:
+        """Take the database's lock again where a restart of the database let go of it; False where another has it now.
+
+        SQLAlchemyError while the database does not answer: ask again later.
+        """
+        if self.session is None or self.engine is None:
+            return True
+        try:
+            self.session.execute(select(1))
+        except DBAPIError:
+            # it lies on the broken connection, which cannot be given back
+            self.session.invalidate()
+            self.session.close()
+            again = _lock_in_database(self.uuid, self.engine)
+            if again is None:
+                return False
+            self.session = again
+        return True
 
     def release(self) -> None:
         """Let another worker have it."""
@@ -67,13 +89,11 @@ def take_gpu(uuid: str, engine: Engine | None) -> GpuLock | None:
     if file is None:
         return None
     if engine is None:
-        return GpuLock(file, None)
-    session = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    # a session of its own: the pool would end it, and with it the lock
-    session.detach()
-    if session.scalar(select(func.pg_try_advisory_lock(int(AdvisoryLock.GPU), func.hashtext(uuid)))):
-        return GpuLock(file, session)
-    GpuLock(file, session).release()
+        return GpuLock(uuid, file, None, None)
+    session = _lock_in_database(uuid, engine)
+    if session is not None:
+        return GpuLock(uuid, file, engine, session)
+    file.close()
     return None
 
 
@@ -85,6 +105,17 @@ def memory_of(device: Device) -> DeviceMemory | None:
 
     free, total = torch.cuda.mem_get_info(device.torch_name)
     return DeviceMemory(total=total, used=total - free)
+
+
+def _lock_in_database(uuid: str, engine: Engine) -> Connection | None:
+    """A session that holds the lock; None where another one does."""
+    session = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    # a session of its own: the pool would end it, and with it the lock
+    session.detach()
+    if session.scalar(select(func.pg_try_advisory_lock(int(AdvisoryLock.GPU), func.hashtext(uuid)))):
+        return session
+    session.close()
+    return None
 
 
 def _lock_file(uuid: str) -> IO[str] | None:

@@ -52,7 +52,8 @@ def reconcile(context: Context) -> None:
     """One pass: say that this worker lives and hear its orders; if elected, take over from silent workers and ring."""
     with context.sessions.begin() as session:
         orders = report_in(session, context.worker_id, memory_of(context.device))
-    context.standing.follow(orders)
+    lock = context.device.lock
+    context.standing.follow(orders, device_lost=lock is not None and not lock.keep())
     with transaction(context.sessions, context.bell.ring) as session:
         # of many workers one does it
         if not session.execute(select(func.pg_try_advisory_xact_lock(AdvisoryLock.ELECTION))).scalar_one():

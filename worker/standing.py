@@ -55,13 +55,18 @@ class Standing:
         """Whether the job must be given back after the result at hand."""
         return self.paused or claimed.comparison_id in self.orders.paused
 
-    def follow(self, orders: Orders) -> None:
-        """Take orders; a worker that may claim nothing more ends itself once no job is in its hands."""
+    def follow(self, orders: Orders, *, device_lost: bool = False) -> None:
+        """Take orders; a worker that may claim nothing more ends itself once no job is in its hands.
+
+        device_lost: another worker took its GPU while the database was away.
+        """
         self._sign.touch()
         if orders.wish is not self.orders.wish:
             log.info("asked to %s", orders.wish)
         self.orders = orders
         why = self._why_it_leaves(orders)
+        if why is None and device_lost:
+            why = "another worker holds its GPU; a new process takes one that is free."
         self.leaving = why is not None
         if why is None or self.busy:
             return

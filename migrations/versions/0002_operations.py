@@ -161,6 +161,7 @@ def upgrade() -> None:
     op.add_column("models", sa.Column("revision", sa.Integer(), server_default="1", nullable=False))
     op.add_column("names", sa.Column("protected", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("transfers", sa.Column("seconds", sa.Double(), nullable=True))
+    op.create_index("ix_transfers_source", "transfers", ["comparison_id", "source_id", "rung"], unique=False)
     op.add_column("workers", sa.Column("precision", sa.Text(), nullable=True))
     op.add_column(
         "workers",
@@ -193,6 +194,7 @@ def downgrade() -> None:
     op.drop_column("workers", "device_bytes")
     op.drop_column("workers", "wish")
     op.drop_column("workers", "precision")
+    op.drop_index("ix_transfers_source", table_name="transfers")
     op.drop_column("transfers", "seconds")
     op.drop_column("names", "protected")
     op.drop_column("models", "revision")

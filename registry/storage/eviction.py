@@ -4,7 +4,7 @@ An attack without its images is whole: they are made again from the protocol whe
 match their hash (worker/images.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, exists, func, select, update
@@ -71,15 +71,18 @@ def make_room(sessions: Sessions, remove: Remove, incoming: int, limit: int | No
         )
 
 
-def touch(session: Session, sha256: bytes) -> None:
-    """Note that these images are used now, to the minute."""
+def touch(session: Session, images: Sequence[bytes]) -> None:
+    """Note that these images are used now, to the minute. A row that somebody else has locked is being touched."""
+    old = (
+        select(ArtifactRow.sha256)
+        .where(ArtifactRow.sha256.in_(images), ArtifactRow.touched_at < func.now() - seconds(TOUCH_SECONDS))
+        .with_for_update(skip_locked=True)
+    )
     session.execute(
         update(ArtifactRow)
-        .where(
-            ArtifactRow.sha256 == sha256,
-            ArtifactRow.touched_at < func.now() - seconds(TOUCH_SECONDS),
-        )
+        .where(ArtifactRow.sha256.in_(old))
         .values(touched_at=func.now())
+        .execution_options(synchronize_session=False)
     )
 
 

@@ -164,6 +164,8 @@ class TransferRow(Base):
         CheckConstraint("source_id <> target_id", name="not_itself"),
         CheckConstraint("n_fooled between 0 and common", name="n_fooled"),
         CheckConstraint("(floor_fooled is null) = (ceiling_fooled is null)", name="controls"),
+        # what an attack's removal, and a source's ceiling, look for
+        Index("ix_transfers_source", "comparison_id", "source_id", "rung"),
     )
 
 

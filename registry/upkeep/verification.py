@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from sqlalchemy import and_, func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
+from registry.counting import count_pair
 from registry.database import Sessions
 from registry.errors import InvalidError, LostBytesError
-from registry.results import count_pair
 from registry.storage.artifacts import ArtifactStore
 from registry.tables import ArtifactRow, ArtifactState, PairRow, TransferRow
 from registry.upkeep.doctor import Finding

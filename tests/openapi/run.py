@@ -46,8 +46,8 @@ def main() -> None:
 def check(live: Live, *, examples: int, phases: str, seed: int, more: Sequence[str] = ()) -> tuple[int, str]:
     """Schemathesis' exit status and report.
 
-    One worker: a seed then makes the same cases in the same order, and CPython 3.11's count of how deep a syntax tree is,
-    which its threads share (`SystemError: AST constructor recursion depth mismatch`), cannot end a run by chance.
+    One worker: a seed then makes the same cases in the same order, and CPython 3.11's count of how deep a syntax tree
+    is, which its threads share (`SystemError: AST constructor recursion depth mismatch`), cannot end a run by chance.
     """
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(HERE / "schemathesis.toml"),

@@ -8,7 +8,7 @@ from registry.archiving import archive_model, measure_to, unarchive_model
 from registry.errors import ConflictError
 from registry.jobs import LostLeaseError, finish_with, want
 from registry.pending import pending_attacks, pending_cells, pending_evaluations
-from registry.results import AttackRecord, TransferRecord, record_attack, record_transfer
+from registry.results import AttackRecord, TransferRecord, record_attack, record_transfers
 from registry.tables import (
     AttackRow,
     JobKind,
@@ -42,10 +42,11 @@ def measure_all(small: Small) -> int:
             else:
                 cells = pending_cells(session, network_id, comparison_id, image_set)
                 for cell in cells:
-                    record_transfer(session, claimed, transfer_of(cell.source_id, cell.rung))
+                    record_transfers(session, claimed, [transfer_of(cell.source_id, cell.rung)])
                 recorded += len(cells)
                 left = pending_cells(session, network_id, comparison_id, image_set)
-                finish_with(session, claimed, left[0].rung if left else None)
+                first = left[0] if left else None
+                finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
     return recorded
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from registry.errors import StorageFullError
 from registry.jobs import want
 from registry.remaking import replace_attack
-from registry.results import TransferRecord, record_transfer
+from registry.results import TransferRecord, record_transfers
 from registry.storage.artifacts import ArtifactStore, StoreLimits
 from registry.storage.eviction import adversarial_bytes, evict, make_room, touch
 from registry.tables import (
@@ -79,7 +79,7 @@ def test_rung_1_goes_before_rung_0_and_the_least_recently_used_first(small, stor
 def test_a_use_is_noted_and_sources_that_are_measured_no_more_go_first(small, store, zoo):
     a, b, c = zoo
     with small.sessions.begin() as session:
-        touch(session, session.get_one(AttackRow, (small.comparison_id, a, 1)).images)
+        touch(session, [session.get_one(AttackRow, (small.comparison_id, a, 1)).images])
         session.execute(update(ModelRow).where(ModelRow.network_id == c).values(state=ModelState.ARCHIVED))
     assert evict(small.sessions, store.remove, 3 * SIZE) == 3 * SIZE
     assert kept(small) == {(a, 0), (a, 1), (b, 0)}
@@ -148,9 +148,9 @@ def test_an_attack_that_comes_out_otherwise_goes_with_its_cells_alone(small, sto
         ceiling_fooled=None, numeric_path="test", images_sha256=images,
     )  # fmt: skip
     with small.sessions.begin() as session:
-        record_transfer(session, claimed, late)
+        record_transfers(session, claimed, [late])
     add_attack(small, store, a, images=b"others")
     with small.sessions.begin() as session:
-        record_transfer(session, claimed, late)
+        record_transfers(session, claimed, [late])
     with small.sessions() as session:
         assert session.get(TransferRow, (small.comparison_id, c, a, 0)) is None

@@ -1,15 +1,17 @@
 """Cells are recorded once, under their claim; pairs count what both directions have."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from registry.faults import take_over
-from registry.jobs import LostLeaseError, fence_off, finish, want
+from registry.jobs import LostLeaseError, fence_off, finish, finish_with, want
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
-from registry.results import AttackRecord, TransferRecord, record_attack, record_refusal, record_transfer
+from registry.results import AttackRecord, TransferRecord, record_attack, record_refusal, record_transfers
 from registry.tables import ArtifactRow, AttackRow, ComparisonRow, JobKind, JobRow, JobState, PairRow, Part, TransferRow
 
 SIZES = (16, 8)  # of rung 0 and rung 1
@@ -44,6 +46,17 @@ def claim_transfers(small, target):
     return small.claim_of(JobKind.TRANSFERS, target)
 
 
+def claim_all_transfers(small, targets):
+    """A claim by target, all held at once."""
+    with small.sessions.begin() as session:
+        for target in targets:
+            want(session, JobKind.TRANSFERS, network_id=target, comparison_id=small.comparison_id)
+    claims = {}
+    while (claimed := small.claim()) is not None:
+        claims[claimed.network_id] = claimed
+    return claims
+
+
 def transfer_record(source, fooled, *, rung=0, start=0, common=None):
     n = SIZES[rung]
     return TransferRecord(
@@ -55,7 +68,7 @@ def transfer_record(source, fooled, *, rung=0, start=0, common=None):
 def record(small, claimed, *records):
     for each in records:
         with small.sessions.begin() as session:
-            record_transfer(session, claimed, each)
+            record_transfers(session, claimed, [each])
 
 
 def pair(small):
@@ -178,7 +191,7 @@ def test_two_directions_recorded_at_the_same_instant_make_a_whole_pair(small, re
         with small.sessions.begin() as session:
             session.execute(select(1))
             barrier.wait()
-            record_transfer(session, claims[target], transfer_record(source, 5))
+            record_transfers(session, claims[target], [transfer_record(source, 5)])
 
     threads = [threading.Thread(target=go, args=pair_) for pair_ in ((b, a), (a, b))]
     for thread in threads:
@@ -186,6 +199,76 @@ def test_two_directions_recorded_at_the_same_instant_make_a_whole_pair(small, re
     for thread in threads:
         thread.join()
     assert pair(small) == (1, 16, 5, 5, 5)
+
+
+def record_together(small, claimed, *records):
+    with small.sessions.begin() as session:
+        record_transfers(session, claimed, records)
+
+
+def pairs(small):
+    with small.sessions() as session:
+        rows = session.scalars(select(PairRow).order_by(PairRow.a_id, PairRow.b_id)).all()
+        return {(row.a_id, row.b_id): (row.rungs, row.n, row.fooled_ab, row.fooled_ba, row.fooled_both) for row in rows}
+
+
+def test_cells_that_are_recorded_together_count_as_if_each_came_alone(small):
+    networks = [small.add_network(name) for name in "abcd"]
+    for network in networks:
+        attack(small, network)
+        attack(small, network, rung=1)
+    b = networks[1]
+    others = [each for each in networks if each != b]
+    claims = claim_all_transfers(small, networks)
+    for place, other in enumerate(others[:2]):
+        record(small, claims[other], transfer_record(b, 3 + place), transfer_record(b, 2, rung=1))
+    cells = [transfer_record(other, 5 + place, rung=0, start=1) for place, other in enumerate(others)]
+    more = [transfer_record(other, 1 + place, rung=1) for place, other in enumerate(others[1:])]
+    with small.sessions() as session:
+        version = session.scalars(select(ComparisonRow.version)).one()
+    record_together(small, claims[b], *cells, *more)
+    with small.sessions() as session:
+        assert session.scalars(select(ComparisonRow.version)).one() == version + 1
+        assert set(session.scalars(select(PairRow.version))) == {version + 1}
+    together = pairs(small)
+    with small.sessions.begin() as session:
+        session.execute(delete(TransferRow).where(TransferRow.target_id == b))
+        session.execute(delete(PairRow))
+    record(small, claims[b], *cells, *more)
+    assert pairs(small) == together
+    assert together[networks[0], b] == (1, 16, 5, 3, 2)
+
+
+def test_of_cells_that_are_recorded_together_each_must_be_current(small):
+    a, b, c = (small.add_network(name) for name in "abc")
+    attack(small, a)
+    attack(small, c)
+    claimed = claim_transfers(small, b)
+    stale = replace(transfer_record(c, 4), images_sha256=b"o" * 32)
+    record_together(small, claimed, stale, transfer_record(a, 5))
+    assert pairs(small) == {(a, b): (1, 16, 5, None, None)}
+
+
+def test_many_cells_recorded_at_the_same_instant_onto_many_targets(small):
+    """Each target's transaction locks the pairs that it shares with all others; in one order, so none is in the way."""
+    networks = [small.add_network(name) for name in "abcdef"]
+    for network in networks:
+        attack(small, network)
+    claims = claim_all_transfers(small, networks)
+    barrier = threading.Barrier(len(networks))
+
+    def go(target):
+        sources = [network for network in networks if network != target]
+        cells = [transfer_record(source, 5) for source in (reversed(sources) if target % 2 else sources)]
+        with small.sessions.begin() as session:
+            session.execute(select(1))
+            barrier.wait()
+            record_transfers(session, claims[target], cells)
+
+    with ThreadPoolExecutor(len(networks)) as pool:
+        list(pool.map(go, networks))
+    assert len(pairs(small)) == 15
+    assert set(pairs(small).values()) == {(1, 16, 5, 5, 5)}
 
 
 def test_nothing_is_recorded_under_a_lost_fence(small):
@@ -254,3 +337,21 @@ def test_the_second_rung_begins_with_the_nearest(small):
     with small.sessions() as session:
         cells = pending_cells(session, target, small.comparison_id, small.image_set(session))
     assert cells == [Cell(source, 1) for source in (nearest_both_ways, near, far, without_common)]
+
+
+def test_targets_take_their_second_rung_by_their_nearest_sources(small):
+    """A newcomer's neighbours come first in both directions, whichever network has the smaller id."""
+    far, near, newcomer = (small.add_network(name) for name in ("far", "near", "new"))
+    attack(small, newcomer)
+    for target, fooled in ((far, 1), (near, 12)):
+        record(small, claim_transfers(small, target), transfer_record(newcomer, fooled))
+    with small.sessions.begin() as session:
+        session.execute(update(JobRow).values(state=JobState.IDLE, lease_until=None))
+    attack(small, newcomer, rung=1)
+    first = small.claim()
+    assert first.network_id == near
+    record(small, first, transfer_record(newcomer, 3, rung=1))
+    # what is left when a job ends keeps its place, too
+    with small.sessions.begin() as session:
+        finish_with(session, first, 1, nearness=0.1)
+    assert [small.claim().network_id for _ in range(2)] == [far, near]

@@ -4,6 +4,7 @@ import tempfile
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, select
 
 from registry.database import make_engine
 from worker import device
@@ -43,6 +44,32 @@ def test_a_gpu_is_one_workers_across_containers_until_its_process_ends(database_
     assert take_gpu("GPU-1", other) is None
     held.release()
     take_gpu("GPU-1", other).release()
+    other.dispose()
+
+
+def end_session(engine, lock):
+    """As a restart of the database does; returns when the session is gone."""
+    held = lock.session.scalar(select(func.pg_backend_pid()))
+    with engine.begin() as connection:
+        assert connection.scalar(select(func.pg_terminate_backend(held, 5000)))
+
+
+def test_a_restart_of_the_database_lets_go_of_a_gpu_for_a_moment_only(database_url, elsewhere):
+    one, other = make_engine(database_url), make_engine(database_url)
+    elsewhere()
+    held = take_gpu("GPU-1", one)
+    assert held.keep()
+    end_session(other, held)
+    assert held.keep()
+    elsewhere()
+    assert take_gpu("GPU-1", other) is None
+    end_session(other, held)
+    taken = take_gpu("GPU-1", other)
+    assert taken is not None
+    assert not held.keep()
+    taken.release()
+    held.release()
+    one.dispose()
     other.dispose()
 
 

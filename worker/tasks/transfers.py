@@ -1,4 +1,4 @@
-"""transfers: every pending source set onto one target, which is loaded once; each cell is recorded by itself."""
+"""transfers: every pending source set onto one target, which is loaded once."""
 
 import logging
 import time
@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from registry.database import transaction
 from registry.deliveries import ask_for_news
 from registry.errors import UnavailableError
-from registry.jobs import finish_with, hold, more_urgent_waits
+from registry.jobs import finish_with, hold
 from registry.pending import Cell, pending_cells
 from registry.remaking import replace_attack
-from registry.results import TransferRecord, record_refusal, record_transfer
-from registry.tables import AttackRow, ImageSetRow, NetworkRow, Part, TransferRow
-from sat_engine import bits, measure
+from registry.results import TransferRecord, record_refusal
+from registry.tables import ImageSetRow, NetworkRow, Part
+from sat_engine import measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
 from worker.adversarial import Arrays, OtherImagesError, adversarial_images
@@ -25,20 +23,11 @@ from worker.context import Context
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
+from worker.recorder import recording
+from worker.sources import Bools, Source, sources_of
 from worker.subject import Subject, read_subject
 
 log = logging.getLogger(__name__)
-
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Source:
-    """What a cell needs of its source."""
-
-    network: NetworkRow
-    correct: Bools
-    attack: AttackRow
 
 
 @dataclass(slots=True)
@@ -76,7 +65,8 @@ def run(context: Context, lease: Lease) -> None:
     with transaction(context.sessions, context.bell.ring) as session:
         hold(session, claimed)
         left = pending_cells(session, network.id, subject.comparison_id, image_set)
-        finish_with(session, claimed, left[0].rung if left else None)
+        first = left[0] if left else None
+        finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
         if not left:
             ask_for_news(session)
 
@@ -88,27 +78,26 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
     """
     unavailable: UnavailableError | None = None
     target = _load_target(context, subject.network, subject.image_set, cells[0].rung)
-    for done, cell in enumerate(cells):
-        lease.check_between_results(done / len(cells))
-        try:
-            record = _transfer(context, lease, subject, target, cell)
-        except UnavailableError as error:
-            unavailable = error
-            continue
-        except OtherImagesError as error:
-            log.warning("%s comes out otherwise when it is attacked again: so are its cells", error)
-            with transaction(context.sessions, context.bell.ring) as session:
-                replace_attack(session, lease.claim, cell.source_id, cell.rung, error.attack.images_sha256)
-            continue
-        except EngineError as error:
-            with transaction(context.sessions, context.bell.ring) as session:
-                record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
-            continue
-        with transaction(context.sessions, context.bell.ring) as session:
-            if record is not None:
-                record_transfer(session, lease.claim, record)
-            if more_urgent_waits(session, lease.claim):
-                return
+    sources = sources_of(context, subject.comparison_id, subject.image_set, subject.network, cells)
+    with recording(context.sessions, context.bell.ring, lease.claim) as recorder:
+        for done, (cell, source) in enumerate(sources):
+            lease.check_between_results(done / len(cells))
+            if source is None:
+                continue
+            try:
+                record = _transfer(context, lease, subject, target, source)
+            except UnavailableError as error:
+                unavailable = error
+            except OtherImagesError as error:
+                log.warning("%s comes out otherwise when it is attacked again: so are its cells", error)
+                with transaction(context.sessions, context.bell.ring) as session:
+                    replace_attack(session, lease.claim, cell.source_id, cell.rung, error.attack.images_sha256)
+            except EngineError as error:
+                with transaction(context.sessions, context.bell.ring) as session:
+                    record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
+            else:
+                if recorder.add(record):
+                    return
     if unavailable is not None:
         raise unavailable
 
@@ -130,12 +119,7 @@ def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, 
     )
 
 
-def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target, cell: Cell) -> TransferRecord | None:
-    """The cell; None where its source is being attacked anew."""
-    with context.sessions() as session:
-        source = _read_source(session, lease, target.image_set, cell)
-    if source is None:
-        return None
+def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target, source: Source) -> TransferRecord:
     made = adversarial_images(context, lease, subject, source.attack)
     started = time.perf_counter()
     common = source.correct & target.correct
@@ -143,10 +127,10 @@ def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target,
     floor_fooled = ceiling_fooled = None
     if source.network.input_side != target.network.input_side:
         floor_fooled = target.floor(source.network.input_side) & common
-        ceiling_fooled = _ceiling(context, lease, target, source, made)
+        ceiling_fooled = _ceiling(context, target, source, made)
     return TransferRecord(
-        source_id=cell.source_id,
-        rung=cell.rung,
+        source_id=source.network.id,
+        rung=target.rung,
         common=int(common.sum()),
         fooled=fooled,
         floor_fooled=floor_fooled,
@@ -157,33 +141,10 @@ def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target,
     )
 
 
-def _ceiling(context: Context, lease: Lease, target: _Target, source: _Source, made: Arrays) -> Bools:
+def _ceiling(context: Context, target: _Target, source: Source, made: Arrays) -> Bools:
     """Where the source is fooled by its own images after the target's size: once a source, size and rung."""
-    side = target.network.input_side
-    with context.sessions() as session:
-        known = session.scalars(
-            select(TransferRow.ceiling_fooled)
-            .join(NetworkRow, NetworkRow.id == TransferRow.target_id)
-            .where(
-                TransferRow.comparison_id == lease.claim.comparison_id,
-                TransferRow.source_id == source.network.id,
-                TransferRow.rung == target.rung,
-                NetworkRow.input_side == side,
-            )
-            .limit(1)
-        ).first()
-    if known is not None:
-        return bits.unpack(known, len(target.labels))
+    if source.ceiling is not None:
+        return source.ceiling
     classifier = load_classifier(context, source.network, target.image_set)
+    side = target.network.input_side
     return measure.ceiling(classifier, made["images"], made["positions"], target.labels, target_side=side)
-
-
-def _read_source(session: Session, lease: Lease, image_set: ImageSetRow, cell: Cell) -> _Source | None:
-    attack = session.get(AttackRow, (lease.claim.comparison_id, cell.source_id, cell.rung))
-    if attack is None:
-        return None
-    return _Source(
-        network=session.get_one(NetworkRow, cell.source_id),
-        correct=clean_bits(clean_evaluation(session, cell.source_id, image_set, cell.rung)),
-        attack=attack,
-    )

@@ -1,0 +1,117 @@
+"""Quick cells are recorded a few together; however a job ends, what was measured is recorded."""
+
+import time
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from registry.jobs import LostLeaseError, fence_off, want
+from registry.results import AttackRecord, TransferRecord, record_attack
+from registry.tables import ArtifactRow, JobKind, TransferRow
+from worker import recorder as module
+from worker.context import StoppingError
+from worker.recorder import recording
+
+N = 16
+
+
+@pytest.fixture
+def onto(small):
+    """A claim of transfers onto a target that six sources wait for, and the sources."""
+    target, *sources = (small.add_network(name) for name in "abcdefg")
+    for source in sources:
+        with small.sessions.begin() as session:
+            want(session, JobKind.ATTACK, network_id=source, comparison_id=small.comparison_id)
+        claimed = small.claim_of(JobKind.ATTACK, source)
+        with small.sessions.begin() as session:
+            images = session.scalars(select(ArtifactRow.sha256)).first()
+            nothing = np.zeros(N, dtype=bool)
+            attack = AttackRecord(
+                rung=0, attacked=N, fooled=~nothing, noise_fooled=nothing, images=images, numeric_path="test"
+            )
+            record_attack(session, claimed, small.image_set(session), attack)
+    return small.claim_of(JobKind.TRANSFERS, target), sources
+
+
+def cell(source):
+    return TransferRecord(
+        source_id=source, rung=0, common=N, fooled=np.ones(N, dtype=bool), floor_fooled=None, ceiling_fooled=None,
+        numeric_path="test",
+    )  # fmt: skip
+
+
+def recorded(small):
+    with small.sessions() as session:
+        return session.scalars(select(func.count()).select_from(TransferRow)).one()
+
+
+def start(small, claimed):
+    return recording(small.sessions, lambda _lane: None, claimed)
+
+
+def test_quick_cells_wait_for_one_another(small, onto, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+    claimed, sources = onto
+    with start(small, claimed) as recorder:
+        for source in sources:
+            assert not recorder.add(cell(source))
+        assert recorded(small) == 0
+    assert recorded(small) == len(sources)
+
+
+def test_no_more_than_so_many_wait(small, onto, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+    monkeypatch.setattr(module, "TOGETHER_CELLS", 2)
+    claimed, sources = onto
+    with start(small, claimed) as recorder:
+        counts = []
+        for source in sources:
+            recorder.add(cell(source))
+            counts.append(recorded(small))
+    assert counts == [0, 2, 2, 4, 4, 6]
+
+
+def test_a_cell_that_took_long_is_recorded_at_once(small, onto, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.01)
+    claimed, sources = onto
+    with start(small, claimed) as recorder:
+        for done, source in enumerate(sources, 1):
+            time.sleep(0.02)
+            recorder.add(cell(source))
+            assert recorded(small) == done
+
+
+def test_what_was_measured_before_an_error_is_recorded(small, onto, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+    claimed, sources = onto
+    with pytest.raises(StoppingError), start(small, claimed) as recorder:
+        recorder.add(cell(sources[0]))
+        raise StoppingError
+    assert recorded(small) == 1
+
+
+def test_nothing_that_waits_is_recorded_under_a_lost_fence(small, onto, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+    claimed, sources = onto
+
+    def record_after_the_fence():
+        with start(small, claimed) as recorder:
+            recorder.add(cell(sources[0]))
+            with small.sessions.begin() as session:
+                fence_off(session, network_id=claimed.network_id)
+
+    with pytest.raises(LostLeaseError):
+        record_after_the_fence()
+    assert recorded(small) == 0
+
+
+def test_more_urgent_work_is_told_of(small, onto, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 0)
+    claimed, sources = onto
+    newcomer = small.add_network("new", evaluated=False)
+    with start(small, claimed) as recorder:
+        assert not recorder.add(cell(sources[0]))
+        with small.sessions.begin() as session:
+            want(session, JobKind.EVALUATE, network_id=newcomer, comparison_id=small.comparison_id)
+        assert recorder.add(cell(sources[1]))
