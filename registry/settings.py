@@ -105,6 +105,9 @@ class Settings(DatabaseSettings):
     gc_deleted_seconds: float = Field(default=7 * 86400.0, ge=0, description="How long deleted models are kept.")
     gc_history_seconds: float = Field(default=30 * 86400.0, ge=0, description="How long old records of work are kept.")
     lease_seconds: float = Field(default=15.0, gt=0, description="A worker silent for longer loses its job.")
+    record_seconds: float = Field(
+        default=0.25, ge=0, description="Cells that took no longer together are recorded together; 0: each by itself."
+    )
     job_seconds: float = Field(default=6 * 3600.0, gt=0, description="A job running for longer is stopped.")
 
     @field_validator("allowed_hosts", mode="before")

@@ -10,26 +10,28 @@ from registry.jobs import Claim, more_urgent_waits
 from registry.results import TransferRecord, record_transfers
 from registry.tables import Lane
 
-# What a crash may lose of a worker's time, beside the cell at hand. A transaction costs a few milliseconds, and a cell
-# of 500 images on a GPU as much.
-TOGETHER_SECONDS = 0.25
+# A transaction costs a few milliseconds, and a cell of 500 images on a GPU as much; more than so many gain no more.
 TOGETHER_CELLS = 64
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Holds measured cells until they took a quarter of a second, then records them in one transaction."""
+    """Holds measured cells until they took `seconds` together, then records them in one transaction.
+
+    So much, beside the cell at hand, is what a killed worker loses.
+    """
 
     sessions: Sessions
     ring: Callable[[Lane], None]
     claim: Claim
+    seconds: float
     _records: list[TransferRecord] = field(default_factory=list)
     _since: float = field(default_factory=time.monotonic)
 
     def add(self, record: TransferRecord) -> bool:
         """Record the cell, now or soon; whether more urgent work was found waiting."""
         self._records.append(record)
-        if len(self._records) < TOGETHER_CELLS and time.monotonic() - self._since < TOGETHER_SECONDS:
+        if len(self._records) < TOGETHER_CELLS and time.monotonic() - self._since < self.seconds:
             return False
         return self.flush()
 
@@ -46,9 +48,9 @@ class Recorder:
 
 
 @contextmanager
-def recording(sessions: Sessions, ring: Callable[[Lane], None], claimed: Claim) -> Iterator[Recorder]:
+def recording(sessions: Sessions, ring: Callable[[Lane], None], claimed: Claim, seconds: float) -> Iterator[Recorder]:
     """A recorder whose cells are all recorded at the end, however it comes: each was measured whole."""
-    recorder = Recorder(sessions, ring, claimed)
+    recorder = Recorder(sessions, ring, claimed, seconds)
     try:
         yield recorder
     finally:

@@ -228,7 +228,7 @@ def test_later_work_of_the_second_rung_does_not_jump_the_queue(small):
     with small.sessions.begin() as session:
         hold(session, claimed)
         finish_with(session, claimed, 1)
-    assert (the_job(small).state, the_job(small).priority) == (JobState.QUEUED, 60)
+    assert (the_job(small).state, the_job(small).priority) == (JobState.QUEUED, 69)
 
 
 def test_work_given_back_costs_no_attempt(small):

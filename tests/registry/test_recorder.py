@@ -46,12 +46,11 @@ def recorded(small):
         return session.scalars(select(func.count()).select_from(TransferRow)).one()
 
 
-def start(small, claimed):
-    return recording(small.sessions, lambda _lane: None, claimed)
+def start(small, claimed, *, seconds=60):
+    return recording(small.sessions, lambda _lane: None, claimed, seconds)
 
 
-def test_quick_cells_wait_for_one_another(small, onto, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+def test_quick_cells_wait_for_one_another(small, onto):
     claimed, sources = onto
     with start(small, claimed) as recorder:
         for source in sources:
@@ -61,7 +60,6 @@ def test_quick_cells_wait_for_one_another(small, onto, monkeypatch):
 
 
 def test_no_more_than_so_many_wait(small, onto, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
     monkeypatch.setattr(module, "TOGETHER_CELLS", 2)
     claimed, sources = onto
     with start(small, claimed) as recorder:
@@ -72,18 +70,16 @@ def test_no_more_than_so_many_wait(small, onto, monkeypatch):
     assert counts == [0, 2, 2, 4, 4, 6]
 
 
-def test_a_cell_that_took_long_is_recorded_at_once(small, onto, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER_SECONDS", 0.01)
+def test_a_cell_that_took_long_is_recorded_at_once(small, onto):
     claimed, sources = onto
-    with start(small, claimed) as recorder:
+    with start(small, claimed, seconds=0.01) as recorder:
         for done, source in enumerate(sources, 1):
             time.sleep(0.02)
             recorder.add(cell(source))
             assert recorded(small) == done
 
 
-def test_what_was_measured_before_an_error_is_recorded(small, onto, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+def test_what_was_measured_before_an_error_is_recorded(small, onto):
     claimed, sources = onto
     with pytest.raises(StoppingError), start(small, claimed) as recorder:
         recorder.add(cell(sources[0]))
@@ -91,8 +87,7 @@ def test_what_was_measured_before_an_error_is_recorded(small, onto, monkeypatch)
     assert recorded(small) == 1
 
 
-def test_nothing_that_waits_is_recorded_under_a_lost_fence(small, onto, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER_SECONDS", 60)
+def test_nothing_that_waits_is_recorded_under_a_lost_fence(small, onto):
     claimed, sources = onto
 
     def record_after_the_fence():
@@ -106,11 +101,10 @@ def test_nothing_that_waits_is_recorded_under_a_lost_fence(small, onto, monkeypa
     assert recorded(small) == 0
 
 
-def test_more_urgent_work_is_told_of(small, onto, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER_SECONDS", 0)
+def test_more_urgent_work_is_told_of(small, onto):
     claimed, sources = onto
     newcomer = small.add_network("new", evaluated=False)
-    with start(small, claimed) as recorder:
+    with start(small, claimed, seconds=0) as recorder:
         assert not recorder.add(cell(sources[0]))
         with small.sessions.begin() as session:
             want(session, JobKind.EVALUATE, network_id=newcomer, comparison_id=small.comparison_id)

@@ -12,6 +12,7 @@ from registry.tables import ComparisonState, JobKind, JobRow, JobState, Transfer
 from registry.workers import ask_worker
 
 QUIET_SECONDS = 3.0  # in which a worker that still worked would record many cells
+EACH_BY_ITSELF = {"SAT_RECORD_SECONDS": "0"}
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def test_a_paused_comparison_stops_after_the_cell_at_hand_and_goes_on_where_it_w
     for member in members:
         workshop.register(member)
     with held_at_first_cell(workshop):
-        workshop.start_worker()
+        workshop.start_worker(**EACH_BY_ITSELF)
         workshop.wait(lambda: waits_for_pairs(workshop))
         set_comparison(workshop, ComparisonState.PAUSED)
         wait_until_heard(workshop)
@@ -89,7 +90,7 @@ def test_a_drained_worker_ends_after_its_job_and_a_paused_one_holds_still(worksh
     for member in members:
         workshop.register(member)
     with held_at_first_cell(workshop):
-        drained = workshop.start_worker()
+        drained = workshop.start_worker(**EACH_BY_ITSELF)
         workshop.wait(lambda: waits_for_pairs(workshop))
         (row,) = worker_rows(workshop)
         (job,) = running(workshop)
@@ -103,7 +104,7 @@ def test_a_drained_worker_ends_after_its_job_and_a_paused_one_holds_still(worksh
         assert session.get_one(JobRow, job.id).worker_id is None
 
     with held_at_first_cell(workshop):
-        workshop.start_worker()
+        workshop.start_worker(**EACH_BY_ITSELF)
         workshop.wait(lambda: waits_for_pairs(workshop))
         second = worker_rows(workshop)[1]
         set_worker(workshop, second.id, WorkerWish.PAUSE)

@@ -79,7 +79,8 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
     unavailable: UnavailableError | None = None
     target = _load_target(context, subject.network, subject.image_set, cells[0].rung)
     sources = sources_of(context, subject.comparison_id, subject.image_set, subject.network, cells)
-    with recording(context.sessions, context.bell.ring, lease.claim) as recorder:
+    together = context.settings.record_seconds
+    with recording(context.sessions, context.bell.ring, lease.claim, together) as recorder:
         for done, (cell, source) in enumerate(sources):
             lease.check_between_results(done / len(cells))
             if source is None:
