@@ -21,7 +21,8 @@ from printing import machine, say, table
 from sqlalchemy import text
 
 from registry.database import Sessions, make_engine, make_sessions, transaction
-from registry.jobs import Claim, claim, finish, finish_with, hold, more_urgent_waits, want
+from registry.jobs import Claim, asked_sources, claim, finish, finish_with, hold, more_urgent_waits, want
+from registry.meetings import want_meetings
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import (
     AttackRecord,
@@ -98,9 +99,10 @@ class StubWorker:
                 numeric_path="stub",
             )  # fmt: skip
             with transaction(self.sessions, _silent) as session:
-                record_attack(session, claimed, image_set, record)
+                record_attack(session, claimed, record)
         with transaction(self.sessions, _silent) as session:
             hold(session, claimed)
+            want_meetings(session, claimed, image_set)
             left = pending_attacks(session, *subject)
             finish_with(session, claimed, left[0] if left else None)
 
@@ -109,7 +111,7 @@ class StubWorker:
         assert claimed.comparison_id is not None
         subject = (claimed.network_id, claimed.comparison_id, image_set)
         with self.sessions.begin() as session:
-            cells = pending_cells(session, *subject)
+            cells = pending_cells(session, *subject, sources=asked_sources(session, claimed))
         now = [cell for cell in cells if cell.rung == cells[0].rung]
         self.target_loads += bool(now)
         for start in range(0, len(now), self.at_once):
@@ -122,7 +124,7 @@ class StubWorker:
                 break
         with transaction(self.sessions, _silent) as session:
             hold(session, claimed)
-            left = pending_cells(session, *subject)
+            left = pending_cells(session, *subject, sources=asked_sources(session, claimed))
             first = left[0] if left else None
             finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.errors import ConflictError, NotFoundError
 from registry.jobs import fence_off
-from registry.meetings import want_meetings
 from registry.naming import own_name, resolve
 from registry.tables import AttackRow, ModelRow, ModelState
 from registry.versions import raise_all_versions
@@ -59,7 +58,6 @@ def unarchive_model(session: Session, reference: str) -> str:
         return own_name(session, model.id)
     assert model.network_id is not None
     want_evaluations(session, model.network_id, model.task_id)
-    want_meetings(session, model.network_id)
     _lock(session, model, reference)
     if model.state is ModelState.ARCHIVED:
         model.state = ModelState.READY

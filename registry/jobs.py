@@ -4,14 +4,29 @@ A claim is an exclusive right to record results: every recording transaction cal
 job's row and raises LostLeaseError when another claim (or a deletion) has raised the fence since.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import ColumnElement, Table, bindparam, case, exists, func, literal, or_, select, text, update
+from sqlalchemy import (
+    Integer,
+    Interval,
+    Table,
+    any_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from registry.database import announce
 from registry.tables import (
@@ -49,6 +64,8 @@ PRIORITY = {
 # Rung 1 onto a target waits the longer the less rung 0 found it to be fooled with its sources: neighbours are what
 # people ask for.
 FARTHEST = 9
+# Of more sources than these a target looks at all.
+MAX_SOURCES = 64
 MAX_ATTEMPTS = 3
 # A silent worker proves less than an error: it may have been killed for a reason of its own.
 MAX_DEATHS = 5
@@ -64,6 +81,7 @@ _CLAIMABLE = (
     ),
 )
 # Both go with every cell that is recorded: building them anew takes longer than running them.
+_SOURCES = select(JobRow.sources).where(JobRow.id == bindparam("id"))
 _HOLD = text("select id from jobs where id = :id and fence = :fence and state = 'running' for update")
 _URGENT = select(
     select(JobRow.id)
@@ -107,21 +125,27 @@ def want(
     A running row only has `wanted` raised: it is queued again when it finishes, so no wake-up is lost.
     """
     session.flush()
-    session.execute(_WANT, _subject(kind, model_id, network_id, comparison_id, rung))
+    session.execute(_WANT, _subject(kind, model_id, network_id, comparison_id, priority_of(kind, rung)))
     announce(session, LANE_OF[kind])
 
 
 def want_of_networks(
-    session: Session, kind: JobKind, networks: Mapping[int, float | None], comparison_id: int, *, rung: int
+    session: Session,
+    kind: JobKind,
+    priorities: Mapping[int, int],
+    comparison_id: int,
+    *,
+    source_id: int,
 ) -> None:
     """As `want` for each of the networks, in one exchange with the database: a newcomer asks all others.
 
-    networks: nearness by network id, as `priority_of` takes it; in the order in which their rows are locked.
+    priorities: by network id, in the order in which the jobs' rows are locked.
+    source_id: the only source that new cells are of; who looks for them need not look at all others.
     """
-    if networks:
+    if priorities:
         subjects = [
-            _subject(kind, None, network_id, comparison_id, rung) | {"priority": priority_of(kind, rung, nearness)}
-            for network_id, nearness in networks.items()
+            _subject(kind, None, network_id, comparison_id, priority) | {"source": source_id}
+            for network_id, priority in priorities.items()
         ]
         session.flush()
         session.execute(_WANT, subjects)
@@ -137,7 +161,7 @@ def priority_of(kind: JobKind, rung: int, nearness: float | None = None) -> int:
 
 
 def _subject(
-    kind: JobKind, model_id: int | None, network_id: int | None, comparison_id: int | None, rung: int
+    kind: JobKind, model_id: int | None, network_id: int | None, comparison_id: int | None, priority: int
 ) -> dict[str, object]:
     return {
         "kind": kind,
@@ -145,15 +169,20 @@ def _subject(
         "model_id": model_id,
         "network_id": network_id,
         "comparison_id": comparison_id,
-        "priority": priority_of(kind, rung),
+        "priority": priority,
         "state": JobState.QUEUED,
+        "source": None,
     }
 
 
 def _want_statement() -> Insert:
     """Make a job's row, or raise it; one that rests begins anew."""
     jobs = cast("Table", JobRow.__table__)
+    # without `sources`: for a new row nobody has looked anywhere yet
     row, old = insert(jobs), jobs.c
+    source = bindparam("source", type_=Integer)
+    # appending to null would narrow a look at all sources to this one
+    everywhere = or_(source.is_(None), old.sources.is_(None), func.cardinality(old.sources) >= MAX_SOURCES)
     resting = or_(old.state == JobState.IDLE, old.state == JobState.FAILED)
     return row.on_conflict_do_update(
         constraint="uq_jobs_subject",
@@ -165,6 +194,11 @@ def _want_statement() -> Insert:
             "queued_at": case((resting, func.now()), else_=old.queued_at),
             "failure": None,
             "not_before": None,
+            "sources": case(
+                (everywhere, None),
+                (source == any_(old.sources), old.sources),
+                else_=func.array_append(old.sources, source),
+            ),
         },
     )
 
@@ -177,31 +211,8 @@ def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_secon
 
     A worker that was asked to pause or to drain gets none, whether it has heard of it or not.
     """
-    most_urgent = (
-        select(JobRow.id)
-        .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
-        .where(JobRow.lane.in_(lanes), *_CLAIMABLE, _may_work(worker_id))
-        .order_by(JobRow.priority, JobRow.id)
-        .limit(1)
-        .with_for_update(of=JobRow, skip_locked=True)
-        .scalar_subquery()
-    )
-    row = session.execute(
-        update(JobRow)
-        .where(JobRow.id == most_urgent)
-        .values(
-            state=JobState.RUNNING,
-            fence=JobRow.fence + 1,
-            attempt=JobRow.attempt + 1,
-            taken=JobRow.wanted,
-            lease_until=func.clock_timestamp() + timedelta(seconds=lease_seconds),
-            worker_id=worker_id,
-            started_at=func.now(),
-            progress=None,
-        )
-        .returning(JobRow)
-        .execution_options(populate_existing=True)
-    ).scalar_one_or_none()
+    asked = {"lanes": list(lanes), "worker": worker_id, "lease": timedelta(seconds=lease_seconds)}
+    row = session.execute(_CLAIM, asked, execution_options={"populate_existing": True}).scalar_one_or_none()
     if row is None:
         return None
     return Claim(
@@ -216,6 +227,38 @@ def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_secon
         fence=row.fence,
         worker_id=worker_id,
     )
+
+
+def _claim_statement() -> ReturningUpdate[JobRow]:
+    worker = bindparam("worker", type_=Integer)
+    may_work = exists().where(WorkerRow.id == worker, WorkerRow.wish == WorkerWish.RUN)
+    most_urgent = (
+        select(JobRow.id)
+        .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
+        .where(JobRow.lane.in_(bindparam("lanes", expanding=True)), *_CLAIMABLE, may_work)
+        .order_by(JobRow.priority, JobRow.id)
+        .limit(1)
+        .with_for_update(of=JobRow, skip_locked=True)
+        .scalar_subquery()
+    )
+    return (
+        update(JobRow)
+        .where(JobRow.id == most_urgent)
+        .values(
+            state=JobState.RUNNING,
+            fence=JobRow.fence + 1,
+            attempt=JobRow.attempt + 1,
+            taken=JobRow.wanted,
+            lease_until=func.clock_timestamp() + bindparam("lease", type_=Interval),
+            worker_id=worker,
+            started_at=func.now(),
+            progress=None,
+        )
+        .returning(JobRow)
+    )
+
+
+_CLAIM = _claim_statement()
 
 
 def hold(session: Session, claimed: Claim) -> None:
@@ -262,6 +305,14 @@ def finish_with(session: Session, claimed: Claim, left_at_rung: int | None, *, n
     hold(session, claimed)
     job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
     _rest(session, job, left_at_rung, nearness)
+    if left_at_rung is None:
+        job.sources = []
+
+
+def asked_sources(session: Session, claimed: Claim) -> Sequence[int] | None:
+    """The sources that a target's cells can only be pending of; None: of any."""
+    sources: Sequence[int] | None = session.execute(_SOURCES, {"id": claimed.job_id}).scalar_one()
+    return sources
 
 
 def finish_until(session: Session, claimed: Claim, due: datetime | None) -> None:
@@ -362,12 +413,9 @@ def fence_off(session: Session, *, model_id: int | None = None, network_id: int 
             worker_id=None,
             failure=None,
             taken=JobRow.wanted,
+            sources=None,
         )
     )
-
-
-def _may_work(worker_id: int) -> ColumnElement[bool]:
-    return exists().where(WorkerRow.id == worker_id, WorkerRow.wish == WorkerWish.RUN)
 
 
 def _release(job: JobRow) -> None:

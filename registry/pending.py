@@ -1,9 +1,10 @@
 """What is still to be measured: an anti-join, not rows, so it can be neither lost nor stale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Exists, and_, case, exists, func, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ARRAY, BindParameter, Exists, Integer, Select, and_, any_, bindparam, case, exists, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from registry.comparisons import LIVE_STATES, is_live
 from registry.counting import nearness
@@ -83,51 +84,25 @@ def pending_attacks(session: Session, network_id: int, comparison_id: int, image
     )
 
 
-def pending_cells(session: Session, target_id: int, comparison_id: int, image_set: ImageSetRow) -> list[Cell]:
+def pending_cells(
+    session: Session,
+    target_id: int,
+    comparison_id: int,
+    image_set: ImageSetRow,
+    *,
+    sources: Sequence[int] | None = None,
+) -> list[Cell]:
     """The recorded attacks of live networks that have not met this target, rung 0 first.
 
     A cell's rung 1 waits for its rung 0: a pair counts leading rungs only. Rung 1 begins with the sources that rung 0
     found the most similar, since neighbours are what people ask for.
+
+    sources: those to look at (`jobs.asked_sources`); None: all of them, which takes time in proportion.
     """
-    before = aliased(TransferRow)
-    similarity = case((AttackRow.rung == 1, nearness()))
-    query = (
-        select(AttackRow.network_id, AttackRow.rung, similarity)
-        .join(
-            EvaluationRow,
-            and_(
-                EvaluationRow.network_id == target_id,
-                EvaluationRow.image_set_id == image_set.id,
-                EvaluationRow.part == Part.ATTACK,
-                EvaluationRow.rung == AttackRow.rung,
-            ),
-        )
-        .outerjoin(
-            PairRow,
-            and_(
-                PairRow.comparison_id == AttackRow.comparison_id,
-                PairRow.a_id == func.least(AttackRow.network_id, target_id),
-                PairRow.b_id == func.greatest(AttackRow.network_id, target_id),
-            ),
-        )
-        .where(
-            AttackRow.comparison_id == comparison_id,
-            AttackRow.network_id != target_id,
-            is_live(AttackRow.network_id, rung=AttackRow.rung),
-            is_live(EvaluationRow.network_id, rung=AttackRow.rung),
-            ~_has_cell(TransferRow, target_id, comparison_id),
-            ~_has_cell(RefusalRow, target_id, comparison_id),
-            (AttackRow.rung == 0)
-            | exists().where(
-                before.comparison_id == comparison_id,
-                before.target_id == target_id,
-                before.source_id == AttackRow.network_id,
-                before.rung == 0,
-            ),
-        )
-        .order_by(AttackRow.rung, similarity.desc().nulls_last(), AttackRow.network_id)
-    )
-    return [Cell(*row) for row in session.execute(query)]
+    asked = {"target": target_id, "comparison": comparison_id, "image_set": image_set.id}
+    if sources is None:
+        return [Cell(*row) for row in session.execute(_PENDING_CELLS, asked)]
+    return [Cell(*row) for row in session.execute(_PENDING_CELLS_OF, asked | {"sources": list(sources)})]
 
 
 def trusted_networks(session: Session, image_set: ImageSetRow) -> list[int]:
@@ -141,10 +116,62 @@ def trusted_networks(session: Session, image_set: ImageSetRow) -> list[int]:
     )
 
 
-def _has_cell(table: type[TransferRow] | type[RefusalRow], target_id: int, comparison_id: int) -> Exists:
+def has_cell(
+    table: type[TransferRow] | type[RefusalRow],
+    target: BindParameter[int] | InstrumentedAttribute[int],
+    comparison: BindParameter[int] | int,
+) -> Exists:
+    """SQL: the attack (a row of AttackRow) has met the target, in a measured or a refused cell."""
     return exists().where(
-        table.comparison_id == comparison_id,
-        table.target_id == target_id,
+        table.comparison_id == comparison,
+        table.target_id == target,
         table.source_id == AttackRow.network_id,
         table.rung == AttackRow.rung,
     )
+
+
+def _pending_cells_statement() -> Select[int, int, float]:
+    target, comparison, image_set = (bindparam(name, type_=Integer) for name in ("target", "comparison", "image_set"))
+    before = aliased(TransferRow)
+    similarity = case((AttackRow.rung == 1, nearness()))
+    return (
+        select(AttackRow.network_id, AttackRow.rung, similarity)
+        .join(
+            EvaluationRow,
+            and_(
+                EvaluationRow.network_id == target,
+                EvaluationRow.image_set_id == image_set,
+                EvaluationRow.part == Part.ATTACK,
+                EvaluationRow.rung == AttackRow.rung,
+            ),
+        )
+        .outerjoin(
+            PairRow,
+            and_(
+                PairRow.comparison_id == AttackRow.comparison_id,
+                PairRow.a_id == func.least(AttackRow.network_id, target),
+                PairRow.b_id == func.greatest(AttackRow.network_id, target),
+            ),
+        )
+        .where(
+            AttackRow.comparison_id == comparison,
+            AttackRow.network_id != target,
+            is_live(AttackRow.network_id, rung=AttackRow.rung),
+            is_live(EvaluationRow.network_id, rung=AttackRow.rung),
+            ~has_cell(TransferRow, target, comparison),
+            ~has_cell(RefusalRow, target, comparison),
+            (AttackRow.rung == 0)
+            | exists().where(
+                before.comparison_id == comparison,
+                before.target_id == target,
+                before.source_id == AttackRow.network_id,
+                before.rung == 0,
+            ),
+        )
+        .order_by(AttackRow.rung, similarity.desc().nulls_last(), AttackRow.network_id)
+    )
+
+
+# asked twice a job: building it takes longer than running it
+_PENDING_CELLS = _pending_cells_statement()
+_PENDING_CELLS_OF = _PENDING_CELLS.where(AttackRow.network_id == any_(bindparam("sources", type_=ARRAY(Integer))))

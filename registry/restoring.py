@@ -10,7 +10,6 @@ from registry.access import Actor, record_audit, require_owner
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.errors import ConflictError, NotFoundError
 from registry.jobs import want
-from registry.meetings import want_meetings
 from registry.naming import find_model
 from registry.tables import JobKind, ModelRow, ModelState, NameRow
 from registry.versions import raise_all_versions
@@ -49,7 +48,6 @@ def restore_model(session: Session, reference: str, *, actor: Actor) -> str:
     elif model.state in LIVE_STATES:
         assert model.network_id is not None
         want_evaluations(session, model.network_id, model.task_id)
-        want_meetings(session, model.network_id)
     record_audit(session, actor, "model.restore", name, {"id": model.id})
     raise_all_versions(session)
     return name

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import and_, delete, func, or_, select, text
+from sqlalchemy import delete, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.comparisons import is_live
-from registry.counting import PAIR_COLUMNS, Counts, count_pairs, nearness
-from registry.jobs import Claim, hold, note_progress, want, want_of_networks
+from registry.counting import PAIR_COLUMNS, Counts, count_pairs
+from registry.jobs import Claim, hold, note_progress, want
 from registry.tables import (
     AttackRow,
     EvaluationRow,
@@ -21,7 +20,6 @@ from registry.tables import (
     JobKind,
     JobRow,
     JobState,
-    PairRow,
     Part,
     RefusalRow,
 )
@@ -135,8 +133,8 @@ def want_measuring(session: Session, claimed: Claim, rung: int) -> None:
         want(session, kind, network_id=claimed.network_id, comparison_id=claimed.comparison_id, rung=rung)
 
 
-def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, record: AttackRecord) -> None:
-    """Record an attack and ask every other live network for a transfer of it: the source's row, nothing more."""
+def record_attack(session: Session, claimed: Claim, record: AttackRecord) -> None:
+    """Record an attack; the end of its job asks the others for transfers of it (`meetings.want_meetings`)."""
     assert claimed.network_id is not None
     assert claimed.comparison_id is not None
     hold(session, claimed)
@@ -160,27 +158,6 @@ def record_attack(session: Session, claimed: Claim, image_set: ImageSetRow, reco
         )
         .on_conflict_do_nothing()
     )
-    targets = session.execute(
-        select(EvaluationRow.network_id, nearness().label("nearness"))
-        .outerjoin(
-            PairRow,
-            and_(
-                PairRow.comparison_id == claimed.comparison_id,
-                PairRow.a_id == func.least(EvaluationRow.network_id, claimed.network_id),
-                PairRow.b_id == func.greatest(EvaluationRow.network_id, claimed.network_id),
-            ),
-        )
-        .where(
-            EvaluationRow.image_set_id == image_set.id,
-            EvaluationRow.part == Part.ATTACK,
-            EvaluationRow.rung == record.rung,
-            EvaluationRow.network_id != claimed.network_id,
-            is_live(EvaluationRow.network_id, rung=record.rung),
-        )
-        .order_by(EvaluationRow.network_id)
-    )
-    near = {row.network_id: row.nearness for row in targets}
-    want_of_networks(session, JobKind.TRANSFERS, near, claimed.comparison_id, rung=record.rung)
     raise_version(session, claimed.comparison_id)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import and_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from registry.pending import Cell
@@ -95,7 +96,7 @@ def _read_ceilings(
             TransferRow.rung == rung,
             NetworkRow.input_side == side,
         )
-        .distinct(TransferRow.source_id)
         .order_by(TransferRow.source_id)
+        .ext(distinct_on(TransferRow.source_id))
     )
     return {source_id: ceiling for source_id, ceiling in rows if ceiling is not None}

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Integer, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.tables.base import Base, Big, BigKey, Key, Now, Small, closed_set
@@ -103,6 +103,7 @@ class JobRow(Base):
 
     New work raises `wanted`; a claim copies it to `taken`; finishing with wanted > taken queues the row again, so
     no wake-up is lost. `fence` is raised by every claim: a result is recorded only under the claim it was made in.
+    `sources` of a transfers job: what asked since the target had no pending cell; null where all must be looked at.
     """
 
     __tablename__ = "jobs"
@@ -112,6 +113,7 @@ class JobRow(Base):
     model_id: Mapped[int | None] = mapped_column(ForeignKey("models.id"))
     network_id: Mapped[int | None] = mapped_column(ForeignKey("networks.id"))
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"))
+    sources: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
     priority: Mapped[Small]  # the smallest first
     state: Mapped[JobState] = mapped_column(closed_set(JobState, "state"))
     wanted: Mapped[int] = mapped_column(server_default="1")

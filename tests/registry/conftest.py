@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.database import Sessions
@@ -100,9 +101,11 @@ class Small:
 def add_artifact(session: Session, content: str) -> bytes:
     """A row as if these bytes were stored; returns their sha256."""
     digest = sha256(content.encode()).digest()
-    if session.get(ArtifactRow, digest) is None:
-        session.add(ArtifactRow(sha256=digest, kind="test", bytes=len(content), state=ArtifactState.STORED))
-        session.flush()
+    session.execute(
+        insert(ArtifactRow)
+        .values(sha256=digest, kind="test", bytes=len(content), state=ArtifactState.STORED)
+        .on_conflict_do_nothing()
+    )
     return digest
 
 

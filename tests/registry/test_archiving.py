@@ -1,14 +1,13 @@
 """Archived models keep what they have and get nothing new; a rung that is not wanted is not measured."""
 
-import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from registry.archiving import archive_model, measure_to, unarchive_model
 from registry.errors import ConflictError
-from registry.jobs import LostLeaseError, finish_with, want
-from registry.pending import pending_attacks, pending_cells, pending_evaluations
-from registry.results import AttackRecord, TransferRecord, record_attack, record_transfers
+from registry.jobs import LostLeaseError
+from registry.pending import pending_attacks, pending_evaluations
+from registry.results import record_attack
 from registry.tables import (
     AttackRow,
     JobKind,
@@ -20,60 +19,11 @@ from registry.tables import (
     Part,
     TransferRow,
 )
-from tests.registry.conftest import N_ATTACK, PREFIX, Small, add_artifact
+from tests.registry.conftest import Small, add_artifact
+from tests.registry.stub_worker import attack_of, measure_all, start
 
-SIZES = (PREFIX, N_ATTACK - PREFIX)
 WEEKS = 52
 KEPT = 6
-
-
-def measure_all(small: Small) -> int:
-    """Do every queued job as a worker would, with stub computations; return how many cells were recorded."""
-    recorded = 0
-    while (claimed := small.claim()) is not None:
-        with small.sessions.begin() as session:
-            image_set = small.image_set(session)
-            network_id, comparison_id = claimed.network_id, small.comparison_id
-            if claimed.kind is JobKind.ATTACK:
-                for rung in pending_attacks(session, network_id, comparison_id, image_set)[:1]:
-                    record_attack(session, claimed, image_set, attack_of(session, rung))
-                left = pending_attacks(session, network_id, comparison_id, image_set)
-                finish_with(session, claimed, left[0] if left else None)
-            else:
-                cells = pending_cells(session, network_id, comparison_id, image_set)
-                for cell in cells:
-                    record_transfers(session, claimed, [transfer_of(cell.source_id, cell.rung)])
-                recorded += len(cells)
-                left = pending_cells(session, network_id, comparison_id, image_set)
-                first = left[0] if left else None
-                finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
-    return recorded
-
-
-def attack_of(session, rung: int) -> AttackRecord:
-    """A stub attack that fools its source everywhere."""
-    everywhere = np.ones(SIZES[rung], bool)
-    return AttackRecord(
-        rung=rung, attacked=SIZES[rung], fooled=everywhere, noise_fooled=~everywhere,
-        images=add_artifact(session, f"adversarial {rung}"), numeric_path="test",
-    )  # fmt: skip
-
-
-def transfer_of(source_id: int, rung: int) -> TransferRecord:
-    """A stub cell that fools nobody."""
-    return TransferRecord(
-        source_id=source_id, rung=rung, common=SIZES[rung], fooled=np.zeros(SIZES[rung], bool),
-        floor_fooled=None, ceiling_fooled=None, numeric_path="test",
-    )  # fmt: skip
-
-
-def start(small: Small, name: str) -> int:
-    """A newcomer, evaluated, whose attack and transfers are wanted; returns its network's id."""
-    network_id = small.add_network(name)
-    with small.sessions.begin() as session:
-        for kind in (JobKind.ATTACK, JobKind.TRANSFERS):
-            want(session, kind, network_id=network_id, comparison_id=small.comparison_id)
-    return network_id
 
 
 def cells_of(small: Small, network_id: int) -> int:
@@ -114,10 +64,6 @@ def test_unarchiving_measures_what_came_meanwhile(small):
         unarchive_model(session, "old")
         evaluate = session.scalars(select(JobRow).where(JobRow.kind == JobKind.EVALUATE)).one()
         assert (evaluate.network_id, evaluate.state) == (old, JobState.QUEUED)
-        session.delete(evaluate)  # a worker would find nothing to evaluate, and ask for this:
-        want(session, JobKind.TRANSFERS, network_id=old, comparison_id=small.comparison_id)
-        for network_id in session.scalars(select(ModelRow.network_id)).all():
-            want(session, JobKind.TRANSFERS, network_id=network_id, comparison_id=small.comparison_id)
     assert measure_all(small) == 4
 
 
@@ -127,7 +73,7 @@ def test_archiving_fences_off_what_is_being_measured(small):
     with small.sessions.begin() as session:
         archive_model(session, "old")
     with pytest.raises(LostLeaseError), small.sessions.begin() as session:
-        record_attack(session, claimed, small.image_set(session), attack_of(session, 0))
+        record_attack(session, claimed, attack_of(session, 0))
     assert small.claim() is None
 
 
@@ -165,7 +111,6 @@ def test_the_last_rung_limits_evaluation_attack_and_cells(small):
     shallow, deep = start(small, "shallow"), start(small, "deep")
     with small.sessions.begin() as session:
         measure_to(session, "shallow", 0)
-        session.query(JobRow).filter_by(kind=JobKind.EVALUATE).delete()
     assert measure_all(small) == 2  # rung 0, both directions
     with small.sessions.begin() as session:
         rungs = session.execute(select(AttackRow.network_id, AttackRow.rung).order_by(AttackRow.rung)).all()
@@ -174,9 +119,6 @@ def test_the_last_rung_limits_evaluation_attack_and_cells(small):
         assert pending_evaluations(session, shallow, image_set) == []
         measure_to(session, "shallow", 1)
         assert pending_attacks(session, shallow, small.comparison_id, image_set) == [1]
-        session.query(JobRow).filter_by(kind=JobKind.EVALUATE).delete()
-        for kind in (JobKind.ATTACK, JobKind.TRANSFERS):
-            want(session, kind, network_id=shallow, comparison_id=small.comparison_id)
     assert measure_all(small) == 2
 
 

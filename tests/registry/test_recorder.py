@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from registry.jobs import LostLeaseError, fence_off, want
+from registry.meetings import want_meetings
 from registry.results import AttackRecord, TransferRecord, record_attack
 from registry.tables import ArtifactRow, JobKind, TransferRow
 from worker import recorder as module
@@ -30,7 +31,9 @@ def onto(small):
             attack = AttackRecord(
                 rung=0, attacked=N, fooled=~nothing, noise_fooled=nothing, images=images, numeric_path="test"
             )
-            record_attack(session, claimed, small.image_set(session), attack)
+            record_attack(session, claimed, attack)
+        with small.sessions.begin() as session:
+            want_meetings(session, claimed, small.image_set(session))
     return small.claim_of(JobKind.TRANSFERS, target), sources
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, text, update
 
 from registry.faults import take_over
 from registry.jobs import LostLeaseError, fence_off, finish, finish_with, want
+from registry.meetings import want_meetings
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import AttackRecord, TransferRecord, record_attack, record_refusal, record_transfers
 from registry.tables import ArtifactRow, AttackRow, ComparisonRow, JobKind, JobRow, JobState, PairRow, Part, TransferRow
@@ -36,7 +37,9 @@ def attack(small, network, rung=0):
         want(session, JobKind.ATTACK, network_id=network, comparison_id=small.comparison_id)
     claimed = small.claim_of(JobKind.ATTACK, network)
     with small.sessions.begin() as session:
-        record_attack(session, claimed, small.image_set(session), attack_record(session, rung))
+        record_attack(session, claimed, attack_record(session, rung))
+    with small.sessions.begin() as session:
+        want_meetings(session, claimed, small.image_set(session))
         finish(session, claimed)
 
 
@@ -77,7 +80,7 @@ def pair(small):
         return (row.rungs, row.n, row.fooled_ab, row.fooled_ba, row.fooled_both)
 
 
-def test_an_attack_asks_for_its_row_only(small):
+def test_an_attack_asks_those_that_are_evaluated_for_its_row_only(small):
     a, b, c = (small.add_network(name) for name in "abc")
     small.add_network("unevaluated", evaluated=False)
     attack(small, a)

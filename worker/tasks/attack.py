@@ -6,6 +6,7 @@ from registry.database import transaction
 from registry.deliveries import ask_for_news
 from registry.image_sets import part_bounds
 from registry.jobs import finish_with, hold
+from registry.meetings import want_meetings
 from registry.pending import pending_attacks
 from registry.protocols import load_protocol
 from registry.results import AttackRecord, record_attack
@@ -20,19 +21,27 @@ from worker.subject import Subject, read_subject
 
 
 def run(context: Context, lease: Lease) -> None:
-    """Attack the lowest rung that is missing; a later one is left to a less urgent turn of the same job."""
+    """Attack the lowest rung that is missing; a later one is left to a less urgent turn of the same job.
+
+    The others are asked for transfers first of what is recorded already, since a later rung may fail, then of the new.
+    """
     claimed = lease.claim
     with context.sessions.begin() as session:
         subject = read_subject(session, claimed)
         network, image_set = subject.network, subject.image_set
         rungs = pending_attacks(session, network.id, subject.comparison_id, image_set)
         evaluations = [clean_evaluation(session, network.id, image_set, rung) for rung in rungs[:1]]
+    if rungs and rungs[0] > 0:
+        with transaction(context.sessions, context.bell.ring) as session:
+            hold(session, claimed)
+            want_meetings(session, claimed, image_set)
     for evaluation in evaluations:
         record = _attack(context, lease, subject, evaluation)
         with transaction(context.sessions, context.bell.ring) as session:
-            record_attack(session, claimed, image_set, record)
+            record_attack(session, claimed, record)
     with transaction(context.sessions, context.bell.ring) as session:
         hold(session, claimed)
+        want_meetings(session, claimed, image_set)
         left = pending_attacks(session, network.id, subject.comparison_id, image_set)
         finish_with(session, claimed, left[0] if left else None)
         if not left:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from registry.database import transaction
 from registry.deliveries import ask_for_news
 from registry.errors import UnavailableError
-from registry.jobs import finish_with, hold
+from registry.jobs import asked_sources, finish_with, hold
 from registry.pending import Cell, pending_cells
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_refusal
@@ -58,13 +58,15 @@ def run(context: Context, lease: Lease) -> None:
     with context.sessions.begin() as session:
         subject = read_subject(session, claimed)
         network, image_set = subject.network, subject.image_set
-        cells = pending_cells(session, network.id, subject.comparison_id, image_set)
+        asked = asked_sources(session, claimed)
+        cells = pending_cells(session, network.id, subject.comparison_id, image_set, sources=asked)
     now = [cell for cell in cells if cell.rung == cells[0].rung]
     if now:
         _measure(context, lease, subject, now)
     with transaction(context.sessions, context.bell.ring) as session:
         hold(session, claimed)
-        left = pending_cells(session, network.id, subject.comparison_id, image_set)
+        asked = asked_sources(session, claimed)
+        left = pending_cells(session, network.id, subject.comparison_id, image_set, sources=asked)
         first = left[0] if left else None
         finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
         if not left:
