@@ -14,6 +14,7 @@ from registry.models import require_revision
 from registry.naming import own_name, resolve
 from registry.networks import judge_accuracy
 from registry.tables import ModelRow, ModelState
+from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
 
 DESCRIBING = ("description", "tags", "card", "license", "expected_accuracy")
@@ -62,6 +63,7 @@ def change_model(
 
     revisions: the ones that the caller has seen (StaleError when the model is at another); None: whatever it is.
     """
+    settle_tasks(session, alone=False)
     model = resolve(session, reference)
     require_owner(actor, model.owner, f"model {reference!r}")
     # these lock jobs, which come before models; an error further down takes them back

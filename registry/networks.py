@@ -19,6 +19,7 @@ from registry.tables import (
     Part,
     TaskRow,
 )
+from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
 
 # An accuracy that closes less than this share of the way from chance to 1 is "near chance".
@@ -54,6 +55,7 @@ def record_prepared(session: Session, claimed: Claim, prepared: PreparedNetwork)
     A network that another model already brought is reused, with all its results.
     """
     assert claimed.model_id is not None
+    settle_tasks(session, alone=False)  # a comparison that is just being made sees the network, or is seen
     hold(session, claimed)
     model = session.get_one(ModelRow, claimed.model_id)
     session.execute(

@@ -197,20 +197,22 @@ def record_transfers(session: Session, claimed: Claim, records: Sequence[Transfe
 
 def record_refusal(session: Session, claimed: Claim, source_id: int, rung: int, reason: str) -> None:
     """Record that a cell cannot be measured, so that its neighbours go on."""
+    assert claimed.network_id is not None
     assert claimed.comparison_id is not None
     hold(session, claimed)
+    refuse_cell(session, claimed.comparison_id, claimed.network_id, source_id, rung=rung, reason=reason)
+    raise_version(session, claimed.comparison_id)
+
+
+def refuse_cell(
+    session: Session, comparison_id: int, target_id: int, source_id: int, *, rung: int, reason: str
+) -> None:
+    """Enter a cell that cannot be measured; the caller holds the target's job and raises the version last."""
     session.execute(
         insert(RefusalRow)
-        .values(
-            comparison_id=claimed.comparison_id,
-            target_id=claimed.network_id,
-            source_id=source_id,
-            rung=rung,
-            reason=reason,
-        )
+        .values(comparison_id=comparison_id, target_id=target_id, source_id=source_id, rung=rung, reason=reason)
         .on_conflict_do_nothing()
     )
-    raise_version(session, claimed.comparison_id)
 
 
 def retry_measuring(session: Session, network_id: int) -> bool:

@@ -158,6 +158,8 @@ def _read_snapshot(
     if previous and previous.comparison == comparison:
         same = previous.failures == failures
         return previous if same else replace(previous, serial=next(_SERIALS), failures=failures)
+    if previous and previous.comparison.version < comparison.forgot_version:
+        previous = None  # results were deleted: what is kept may hold them
     members = tuple(model for model in zoo.models if model.measured and model.task_id == comparison.task_id)
     networks = sorted({model.network.id for model in members if model.network})
     measures = read_solo(connection, comparison, networks, previous.measures if previous else NOTHING)

@@ -116,6 +116,7 @@ class Comparison:
     state: ComparisonState
     is_default: bool
     version: int
+    forgot_version: int
 
     @property
     def name(self) -> str:
@@ -239,6 +240,7 @@ def read_comparisons(connection: Connection) -> tuple[Comparison, ...]:
             ComparisonRow.state,
             ComparisonRow.is_default,
             ComparisonRow.version,
+            ComparisonRow.forgot_version,
         )
         .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
         .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)

@@ -12,11 +12,14 @@ from sqlalchemy import Engine, update
 from registry.access import LOCAL
 from registry.database import make_engine
 from registry.errors import NotFoundError, UnavailableError
+from registry.jobs import claim, want
 from registry.models import delete_model
 from registry.reads.noise import certainly_above
 from registry.reads.snapshot import Snapshot, View, read_view
 from registry.reads.watch import Watch
-from registry.tables import ComparisonRow, ModelRow, ModelState, NameRow, Part
+from registry.reevaluation import re_evaluate
+from registry.remaking import replace_attack
+from registry.tables import AttackRow, ComparisonRow, JobKind, Lane, ModelRow, ModelState, NameRow, Part
 from registry.versions import raise_all_versions
 from sat_engine import bits
 from sat_engine.scores import MISSING, above_noise, above_noise_counts, score
@@ -93,6 +96,38 @@ def test_following_changes_ends_where_a_full_reading_does(world: World, seed: in
         view = read(engine_of(world), view)
     assert view is not None
     assert same(view.snapshots[world.comparison_id], read(engine_of(world)).snapshots[world.comparison_id])
+
+
+def test_a_pair_whose_attack_was_replaced_is_gone(world: World) -> None:
+    a, b = world.add_model("resnet-a"), world.add_model("vit-b")
+    world.transfer(a, b, 0, rate=0.5)
+    view = read(engine_of(world))
+    with world.sessions.begin() as session:
+        want(session, JobKind.TRANSFERS, network_id=b, comparison_id=world.comparison_id)
+    with world.sessions.begin() as session:
+        claimed = claim(session, (Lane.COMPUTE,), world.worker_id, 15)
+        assert claimed is not None
+        images = session.get_one(AttackRow, (world.comparison_id, a, 0)).images_sha256
+    with world.sessions.begin() as session:
+        assert replace_attack(session, claimed, a, 0, images)
+    later = read(engine_of(world), view).snapshots[world.comparison_id]
+    assert same(later, read(engine_of(world)).snapshots[world.comparison_id])
+    assert later.cells.n[0, 1] == later.cells.n[1, 0] == MISSING
+
+
+def test_a_network_that_was_forgotten_and_prepared_between_two_readings_has_no_scores(world: World) -> None:
+    a, b = world.add_model("resnet-a"), world.add_model("vit-b")
+    for source, target in ((a, b), (b, a)):
+        world.transfer(source, target, 0)
+    view = read(engine_of(world))
+    with world.sessions.begin() as session:
+        re_evaluate(session, "resnet-a", actor=LOCAL)
+    with world.sessions.begin() as session:
+        session.execute(update(ModelRow).where(ModelRow.network_id == a).values(state=ModelState.READY))
+        raise_all_versions(session)
+    later = read(engine_of(world), view).snapshots[world.comparison_id]
+    assert same(later, read(engine_of(world)).snapshots[world.comparison_id])
+    assert np.isnan(later.cells.sat[later.position[a]]).all()
 
 
 def test_every_score_is_that_of_the_stored_bits(zoo: World) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,11 +11,11 @@ from numpy.typing import NDArray
 from registry.database import transaction
 from registry.deliveries import ask_for_news
 from registry.errors import UnavailableError
-from registry.jobs import asked_sources, finish_with, hold
+from registry.jobs import asked_sources, finish_with, hold, note_cell, priority_of
 from registry.pending import Cell, pending_cells
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_refusal
-from registry.tables import ImageSetRow, NetworkRow, Part
+from registry.tables import ImageSetRow, JobKind, NetworkRow, Part
 from sat_engine import measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
@@ -81,14 +82,19 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
     unavailable: UnavailableError | None = None
     target = _load_target(context, subject.network, subject.image_set, cells[0].rung)
     sources = sources_of(context, subject.comparison_id, subject.image_set, subject.network, cells)
-    together = context.settings.record_seconds
+    # what failed before may do so again: each cell is noted, and recorded by itself
+    suspicious = lease.claim.attempt > 1
+    together = 0.0 if suspicious else context.settings.record_seconds
     with recording(context.sessions, context.bell.ring, lease.claim, together) as recorder:
         for done, (cell, source) in enumerate(sources):
             lease.check_between_results(done / len(cells))
             if source is None:
                 continue
+            if suspicious:
+                with context.sessions.begin() as session:
+                    note_cell(session, lease.claim, cell.source_id, cell.rung)
             try:
-                record = _transfer(context, lease, subject, target, source)
+                record = _transfer(context, lease, subject, target, source, before_long_work=recorder.flush)
             except UnavailableError as error:
                 unavailable = error
             except OtherImagesError as error:
@@ -99,10 +105,21 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
                 with transaction(context.sessions, context.bell.ring) as session:
                     record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
             else:
-                if recorder.add(record):
+                if recorder.add(record, next_priority=_priority_after(cells, done)):
                     return
     if unavailable is not None:
         raise unavailable
+
+
+def _priority_after(cells: list[Cell], done: int) -> int | None:
+    """What another target's work must precede to go before the next cell; None after the last.
+
+    One level nearer is not worth loading another target for.
+    """
+    if done + 1 == len(cells):
+        return None
+    following = cells[done + 1]
+    return priority_of(JobKind.TRANSFERS, following.rung, following.nearness) - 1
 
 
 def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, rung: int) -> _Target:
@@ -122,13 +139,24 @@ def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, 
     )
 
 
-def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target, source: Source) -> TransferRecord:
+def _transfer(
+    context: Context,
+    lease: Lease,
+    subject: Subject,
+    target: _Target,
+    source: Source,
+    *,
+    before_long_work: Callable[[], object],
+) -> TransferRecord:
+    resized = source.network.input_side != target.network.input_side
+    if source.attack.images is None or (resized and source.ceiling is None):
+        before_long_work()
     made = adversarial_images(context, lease, subject, source.attack)
     started = time.perf_counter()
     common = source.correct & target.correct
     fooled = measure.transfer(target.classifier, made["images"], made["positions"], target.labels, common)
     floor_fooled = ceiling_fooled = None
-    if source.network.input_side != target.network.input_side:
+    if resized:
         floor_fooled = target.floor(source.network.input_side) & common
         ceiling_fooled = _ceiling(context, target, source, made)
     return TransferRecord(
