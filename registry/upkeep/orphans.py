@@ -55,7 +55,10 @@ def find_orphans(session: Session, store: ArtifactStore, *, older_than_seconds: 
 
 
 def find_lost_bytes(session: Session, store: ArtifactStore, *, older_than_seconds: float) -> list[Orphan]:
-    """Referenced rows whose bytes are missing or of another size, and bytes that have no row."""
+    """Referenced rows whose bytes are missing or of another size, and bytes that have no row.
+
+    Ends the session's transaction before the store is listed, which may take long.
+    """
     # rows before objects: bytes that come meanwhile have a row that is not in the list, and are too young to count
     rows = {
         f"{sha256.hex()[:2]}/{sha256.hex()}": (n_bytes, referenced)
@@ -63,6 +66,7 @@ def find_lost_bytes(session: Session, store: ArtifactStore, *, older_than_second
             select(ArtifactRow.sha256, ArtifactRow.bytes, is_referenced())
         )
     }
+    session.rollback()
     objects = {key: (size, changed_at) for key, size, changed_at in store.stored_objects()}
     return [
         *(
