@@ -62,7 +62,8 @@ class RequestLog:
             _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if status == 0:
                 detail = f"this is a fault of the registry; its log knows more under the id {request_id}."
-                await problem(500, "Internal Server Error", detail)(scope, receive, send_with_id)
+                later = {"Retry-After": problems.RETRY_SECONDS}  # it may be of this moment; clients repeat what is safe
+                await problem(500, "Internal Server Error", detail, headers=later)(scope, receive, send_with_id)
         _report(scope, request_id, status, time.perf_counter() - started)
 
 

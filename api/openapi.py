@@ -143,7 +143,7 @@ def _problem_response(status: int) -> dict[str, Any]:
     phrase = HTTPStatus(status).phrase
     return {
         "description": f"{phrase}; `detail` says what to do.",
-        "headers": _REQUEST_ID | (_RETRY_AFTER if status in {429, 503} else {}),
+        "headers": _REQUEST_ID | (_RETRY_AFTER if status in {429, 500, 503} else {}),
         "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}},
     }
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, compile_path
@@ -79,13 +79,23 @@ def install(app: FastAPI) -> None:
     async def unroutable(request: Request, error: HTTPException) -> Response:
         return _from_http(request, error)
 
+    _install_for_database(app)
+
+
+def _install_for_database(app: FastAPI) -> None:
+    """Answer what the database cannot do, or refuses."""
+
     @app.exception_handler(OperationalError)
+    @app.exception_handler(InternalError)
+    @app.exception_handler(IntegrityError)
     @app.exception_handler(PoolTimeoutError)
     @app.exception_handler(ProgrammingError)
     async def database_cannot(_request: Request, error: DBAPIError | PoolTimeoutError) -> Response:
         unavailable = explain(error)
         if unavailable is None:
             raise error
+        if isinstance(error, IntegrityError):
+            _log.warning("a change crossed another: %s", error.orig)
         return _from_registry(unavailable)
 
     @app.exception_handler(DataError)

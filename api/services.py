@@ -25,6 +25,10 @@ from registry.settings import Settings
 from registry.storage.artifacts import ArtifactStore, open_store
 
 _log = logging.getLogger(__name__)
+# Nothing is fetched, hashed or listed inside a transaction: one that waits for its process for so long has lost it.
+IDLE_SECONDS = 15.0
+# A first snapshot of 845,000 pairs takes two seconds, the doctor's longest question less than ten.
+STATEMENT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,13 @@ class Services:
 
 def make_services(settings: Settings, traffic: Traffic) -> Services:
     """Connect to nothing yet: the database and the broker may be down when the process starts."""
-    engine = make_engine(settings.database_url, pool_size=10, application="sat-api")
+    engine = make_engine(
+        settings.database_url,
+        pool_size=10,
+        application="sat-api",
+        idle_seconds=IDLE_SECONDS,
+        statement_seconds=STATEMENT_SECONDS,
+    )
     sessions, watch = make_sessions(engine), Watch(engine)
     return Services(
         settings=settings,

@@ -1,12 +1,15 @@
 """/plan: what registering would cost."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Response
+from sqlalchemy.orm import Session
 
 from api.reads import ImageSetParameter, ProtocolParameter
 from api.schemas.base import Problem
 from api.schemas.plan import Plan
-from api.services import ReadSession, ServicesOf
-from registry.declarations import PlanDeclaration
+from api.services import ServicesOf
+from registry.declarations import PlanDeclaration, PlannedModel
 from registry.errors import InvalidError, RegistryError
 from registry.models import check_declaration
 from registry.plans import make_plan
@@ -23,7 +26,6 @@ router = APIRouter(tags=["models"])
 def plan_registration(
     declaration: PlanDeclaration,
     services: ServicesOf,
-    session: ReadSession,
     image_set: ImageSetParameter = None,
     protocol: ProtocolParameter = None,
 ) -> Response:
@@ -31,16 +33,25 @@ def plan_registration(
 
     Every declaration is checked as POST /models checks it; `errors` names each one that would be refused.
     """
-    errors = []
-    for index, model in enumerate(declaration.models):
-        try:
-            check_declaration(session, model)
-        except RegistryError as error:
-            errors.append({"where": f"models.{index}", "name": model.name, "message": error.detail})
+    with services.sessions.begin() as session:
+        errors = _errors(session, declaration.models)
     if errors:
         raise InvalidError(
             f"{len(errors)} of the models would be refused, the first because {errors[0]['message']}", errors=errors
         )
-    snapshot = services.watch.select(image_set, protocol)
-    answer = Plan.of(make_plan(session, snapshot, declaration.models, services.watch.estimate_seconds()))
+    # between two transactions: the watch may have to read, on a connection of its own
+    snapshot, backlog_seconds = services.watch.select(image_set, protocol), services.watch.estimate_seconds()
+    with services.sessions.begin() as session:
+        answer = Plan.of(make_plan(session, snapshot, declaration.models, backlog_seconds))
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _errors(session: Session, models: Sequence[PlannedModel]) -> list[dict[str, str]]:
+    """What POST /models would refuse: where, whose, and why."""
+    errors = []
+    for index, model in enumerate(models):
+        try:
+            check_declaration(session, model)
+        except RegistryError as error:
+            errors.append({"where": f"models.{index}", "name": model.name, "message": error.detail})
+    return errors
