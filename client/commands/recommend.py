@@ -16,7 +16,9 @@ def ensemble(
     *,
     n: Annotated[int, typer.Option("-n", min=1, help="How many members.")] = 5,
     objective: Annotated[str | None, typer.Option("--objective", help="blend, diverse or accuracy.")] = None,
-    weight: Annotated[float | None, typer.Option("--weight", help="Of diversity in a blend, from 0 to 1.")] = None,
+    weight: Annotated[
+        float | None, typer.Option("--weight", help="Of accuracy in a blend, from 0 to 1; the rest is diversity.")
+    ] = None,
     include: Annotated[list[str] | None, typer.Option("--include", help="A member; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="No member; may be repeated.")] = None,
     min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="From 0 to 1.")] = None,

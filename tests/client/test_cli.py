@@ -9,12 +9,14 @@ import textwrap
 import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from api.routes.recommend import ensemble_query
 from client import joined
 from client.cli import app
 from client.errors import ClientError
@@ -195,6 +197,15 @@ def test_every_command_takes_url_and_json_and_explains_itself() -> None:
             if name not in {entry.name for entry in joined.found_commands()}:
                 for option in ("--url", "--json"):
                     assert any(option in parameter.opts for parameter in leaf.params), (leaf.name, option)
+
+
+def test_the_weight_of_a_blend_is_what_the_registry_says_it_is() -> None:
+    group: Any = typer.main.get_command(app)
+    options = group.commands["recommend"].commands["ensemble"].params
+    (option,) = (each for each in options if each.name == "weight")
+    (parameter,) = (each for each in signature(ensemble_query).parameters.values() if each.name == "weight")
+    assert option.help.startswith("Of accuracy ")
+    assert parameter.annotation.__metadata__[0].description.startswith("Of accuracy ")
 
 
 PLUG_IN = '''
