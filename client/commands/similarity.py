@@ -71,7 +71,7 @@ def matrix(
 
     with connect(url) as registry:
         if csv is not None:
-            _write(csv, registry.matrix_csv(image_set=image_set, protocol=protocol))
+            _write(csv, registry.matrix_csv(image_set=image_set, protocol=protocol), as_json=as_json)
             return
         found = registry.matrix(image_set=image_set, protocol=protocol)
     if as_json:
@@ -114,9 +114,12 @@ def clusters(
         say(f"Left out: {', '.join(found['left_out'])}.")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, as_json: bool) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}).") from error
-    say(f"Written to {path}.")
+    if as_json:
+        print_json({"file": str(path), "format": "csv", "bytes": path.stat().st_size})
+    else:
+        say(f"Written to {path}.")
