@@ -35,6 +35,7 @@ from api.routes import (
     recommend,
     session,
     similar,
+    start,
     upkeep,
     uploads,
     webhooks,
@@ -108,6 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
         health,
         upkeep,
         metrics,
+        start,
     ):
         app.include_router(noun.router)
     problems.install(app)

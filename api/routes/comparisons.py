@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from api.cache import Body, make_body
 from api.conditions import if_match, seen_states, stated_body
 from api.idempotency.once import OnceOf
-from api.paging import Cursor, Limit, decode_position, next_url
+from api.paging import Cursor, Limit, next_url, page_of
 from api.schemas.base import Problem
 from api.schemas.measuring import Comparison, ComparisonPage
 from api.services import Services, ServicesOf
@@ -78,12 +78,13 @@ def patch_comparison(
 @router.get("", response_model=ComparisonPage, summary="All comparisons")
 def list_all_comparisons(request: Request, services: ServicesOf, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Comparisons with their progress, the default one first."""
-    start = decode_position(cursor)
     comparisons = services.watch.view().zoo.comparisons
-    page = comparisons[start : start + limit]
+    page, position = page_of(
+        comparisons, lambda each: [int(not each.is_default), each.id], cursor=cursor, limit=limit, descending=False
+    )
     answer = ComparisonPage(
         items=[_shown(services, each) for each in page],
-        next=next_url(request, start + limit) if len(comparisons) > start + limit else None,
+        next=next_url(request, position) if position else None,
         total=len(comparisons),
     )
     return make_body(answer.model_dump_json().encode()).respond(request)

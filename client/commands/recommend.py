@@ -25,6 +25,9 @@ def ensemble(
     max_parameters: Annotated[int | None, typer.Option("--max-parameters", help="Of all members.")] = None,
     max_gmacs: Annotated[float | None, typer.Option("--max-gmacs", help="Of all members.")] = None,
     max_per_family: Annotated[int | None, typer.Option("--max-per-family", min=1)] = None,
+    max_per_cluster: Annotated[
+        int | None, typer.Option("--max-per-cluster", min=1, help="Of the clusters that `sat clusters` shows.")
+    ] = None,
     image_set: ImageSetName = None,
     protocol: ProtocolName = None,
     url: Url = None,
@@ -42,6 +45,7 @@ def ensemble(
             max_parameters=max_parameters,
             max_gmacs=max_gmacs,
             max_per_family=max_per_family,
+            max_per_cluster=max_per_cluster,
             image_set=image_set,
             protocol=protocol,
         )
@@ -54,7 +58,7 @@ def ensemble(
 @recommend.command()
 def teacher(
     *,
-    student: Annotated[str, typer.Option("--student", help="The model that shall learn.")],
+    student: Annotated[str, typer.Option("--student", help="The model, or the architecture, that shall learn.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 5,
     image_set: ImageSetName = None,
     protocol: ProtocolName = None,

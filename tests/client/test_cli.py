@@ -30,6 +30,7 @@ EVERY_READ = [
     ["models"],
     ["model", "a"],
     ["similar", "a"],
+    ["pairs"],
     ["pair", "a", "b"],
     ["matrix"],
     ["clusters"],
