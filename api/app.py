@@ -12,6 +12,7 @@ from api import documentation, openapi, problems
 from api.access.layer import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.headers import SecureHeaders
+from api.heads import Heads
 from api.hot import HotAnswers
 from api.idempotency.layer import Idempotency
 from api.routes import (
@@ -80,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit, stall_seconds=settings.stall_seconds),
+            Middleware(Heads),
             Middleware(Idempotency),
             Middleware(HotAnswers),
         ],

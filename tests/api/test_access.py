@@ -146,7 +146,8 @@ def test_no_spelling_of_a_path_goes_round_its_rule(guarded: Api, secrets: dict[S
     assert "a-admin" in guarded.get("/keys", headers=bearer(secrets[Scope.ADMIN])).text
     for spelling in SPELLINGS:
         for headers in ({}, bearer(secrets[Scope.READ]), bearer(secrets[Scope.WRITE])):
-            answer = guarded.get(spelling, headers=headers, settle=False, follow_redirects=False)
+            # with the host, or httpx takes what follows two slashes for one
+            answer = guarded.get(f"http://testserver{spelling}", headers=headers, settle=False, follow_redirects=False)
             assert answer.status_code in {401, 403, 404}, (spelling, answer.text)
             assert "a-admin" not in answer.text
 
