@@ -12,6 +12,7 @@ from api import documentation, openapi, problems
 from api.access.layer import Access
 from api.edge import BodyLimit, KnownHosts, RequestLog
 from api.headers import SecureHeaders
+from api.heads import Heads
 from api.hot import HotAnswers
 from api.idempotency.layer import Idempotency
 from api.routes import (
@@ -35,6 +36,7 @@ from api.routes import (
     recommend,
     session,
     similar,
+    start,
     upkeep,
     uploads,
     webhooks,
@@ -79,6 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
             Middleware(KnownHosts, allowed=settings.allowed_hosts),
             Middleware(Access, mode=settings.keys),
             Middleware(BodyLimit, stall_seconds=settings.stall_seconds),
+            Middleware(Heads),
             Middleware(Idempotency),
             Middleware(HotAnswers),
         ],
@@ -108,6 +111,7 @@ def create_app(settings: Settings) -> FastAPI:
         health,
         upkeep,
         metrics,
+        start,
     ):
         app.include_router(noun.router)
     problems.install(app)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from client.registry import Registry
 
 PIPE_WIDTH = 120  # columns, where nothing tells the width
+SCREENFUL = 50
 
 Url = Annotated[
     str | None,
@@ -48,9 +49,27 @@ def connect(url: str | None) -> "Registry":
     return Registry(find_url(url), key=find_key())
 
 
+@contextmanager
+def aside(*, as_json: bool) -> Iterator[None]:
+    """Have what the block says go to standard error, where standard output is for JSON alone."""
+    if not as_json:
+        yield
+        return
+    shown, console.file = console.file, sys.stderr
+    try:
+        yield
+    finally:
+        console.file = shown
+
+
 def say(sentence: str) -> None:
     """Print a line that is not wrapped, so that it can be copied and searched."""
     console.print(sentence, soft_wrap=True)
+
+
+def shown_of(limit: int | None, *, as_json: bool) -> int | None:
+    """Return how many items of a list are shown: as many as asked for, else a screenful, or as JSON all."""
+    return limit if limit is not None or as_json else SCREENFUL
 
 
 def print_json(answer: Any) -> None:

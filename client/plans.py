@@ -27,6 +27,7 @@ REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE", "POST"})
 GATEWAY = frozenset({502, 504})
 BUSY = frozenset({429, 503})
 CONFLICT = 409
+ABSENT = 404
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -111,7 +112,8 @@ class Exchanges:
         """Return the answer.
 
         Connection errors, 502, 504, and 429 and 503 with Retry-After are tried again: a request that never left in any
-        case, others where the method is repeatable. All attempts of a POST carry one Idempotency-Key.
+        case, others where the method is repeatable. All attempts of a POST carry one Idempotency-Key; what a repeated
+        DELETE does not find, the one before has deleted.
 
         Raises:
             RegistryError: the registry refused; the subclass goes by status.
@@ -121,15 +123,19 @@ class Exchanges:
         if method == "POST":
             headers.setdefault("Idempotency-Key", uuid4().hex)
         step = Send(method=method, path=path, options=options, headers=headers, sink=sink)
-        wait = self._first_wait_seconds
+        wait, perhaps_done = self._first_wait_seconds, False
         for attempts_left in range(self._attempts - 1, -1, -1):
             try:
                 response: httpx.Response = yield step
             except httpx.TransportError as error:
                 if not attempts_left or not (method in REPEATABLE or isinstance(error, NEVER_SENT)):
                     raise self.unreachable(error) from error
+                perhaps_done = perhaps_done or not isinstance(error, NEVER_SENT)
                 yield Pause(wait)
             else:
+                if method == "DELETE" and perhaps_done and response.status_code == ABSENT:
+                    return response
+                perhaps_done = perhaps_done or response.status_code in GATEWAY
                 seconds = _seconds_to_repeat(method, response, wait)
                 if not attempts_left or seconds is None:
                     return self.checked(response)

@@ -97,6 +97,7 @@ class Registry(Connection):
     delete_webhook = _result(Routes.delete_webhook)
 
     similar = _result(Routes.similar)
+    pairs = _items(Routes.pairs)
     pair = _result(Routes.pair)
     matrix = _result(Routes.matrix)
     matrix_csv = _result(Routes.matrix_csv)
@@ -120,6 +121,7 @@ class Registry(Connection):
     jobs = _result(Routes.jobs)
     all_jobs = _items(Routes.all_jobs)
     workers = _items(Routes.workers)
+    worker = _result(Routes.worker)
     change_worker = _result(Routes.change_worker)
     plan = _result(Routes.plan)
     ready = _result(Routes.ready)

@@ -117,6 +117,24 @@ class Similar(TypedDict):
     missing: int
     items: list[Neighbour]
     next: str | None
+    total: int
+
+
+class PairRecord(TypedDict):
+    """One row of `GET /pairs`; `sat` is None where no image is classified correctly by both."""
+
+    a: str
+    b: str
+    sat: float | None
+    percent: float | None
+    interval: Interval | None
+    n: int
+    a_fools_b: float | None
+    b_fools_a: float | None
+    obtained: str
+    direction: str | None
+    rung: int
+    flags: list[str]
 
 
 class Rung(TypedDict):
@@ -307,6 +325,7 @@ class Teachers(TypedDict):
     """`GET /recommend/teacher`."""
 
     student: str
+    estimated_from: list[str]
     comparison: str
     version: int
     items: list[Teacher]

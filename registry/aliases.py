@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from registry.access import Actor, record_audit, require_owner, require_scope
+from registry.conditions import Seen, require_seen, state_of
 from registry.declarations import Declaration, Reference
 from registry.errors import ConflictError, NotFoundError
 from registry.naming import own_name, resolve
@@ -32,11 +33,15 @@ class Alias:
     model: str
     digest: str | None
     protected: bool
+    state: str
 
 
-def set_alias(session: Session, alias: str, declaration: AliasDeclaration, *, actor: Actor) -> tuple[Alias, bool]:
+def set_alias(
+    session: Session, alias: str, declaration: AliasDeclaration, *, actor: Actor, seen: Seen = None
+) -> tuple[Alias, bool]:
     """Let the alias name a model; return it, and whether it is new. The same again changes nothing.
 
+    seen: the states that the caller has seen (StaleError when it is in another, or was not there).
     ConflictError when a model itself has the name; ForbiddenError for other teams' models and protected aliases.
     """
     model = resolve(session, declaration.model)
@@ -45,6 +50,7 @@ def set_alias(session: Session, alias: str, declaration: AliasDeclaration, *, ac
     row = session.get_one(NameRow, alias, with_for_update=True)
     if not row.is_alias:
         raise ConflictError(f"{alias!r} is a model's own name: choose another alias, or delete that model first.")
+    require_seen(seen, () if made else (state_of(row.model_id, row.protected),), f"alias {alias!r}")
     before = None if made else own_name(session, row.model_id)
     protected = row.protected if declaration.protected is None else declaration.protected
     moved, changed = row.model_id != model.id, protected != row.protected
@@ -64,10 +70,11 @@ def set_alias(session: Session, alias: str, declaration: AliasDeclaration, *, ac
     return get_alias(session, alias), made
 
 
-def delete_alias(session: Session, alias: str, *, actor: Actor) -> None:
-    """Free the alias; its model stays."""
+def delete_alias(session: Session, alias: str, *, actor: Actor, seen: Seen = None) -> None:
+    """Free the alias; its model stays. seen: as in `set_alias`."""
     found = get_alias(session, alias)
     row = session.get_one(NameRow, alias, with_for_update=True)
+    require_seen(seen, (state_of(row.model_id, row.protected),), f"alias {alias!r}")
     require_owner(actor, session.get_one(ModelRow, row.model_id).owner, f"model {found.model!r}, which it names,")
     if row.protected:
         require_scope(actor, Scope.ADMIN, f"delete the protected alias {alias!r}")
@@ -92,10 +99,10 @@ def list_aliases(session: Session, *, after: str, limit: int) -> tuple[list[Alia
     return [_alias(row) for row in rows], total
 
 
-def _aliases() -> Select[str, str, bytes | None, bool]:
+def _aliases() -> Select[str, str, bytes | None, bool, int]:
     own = aliased(NameRow)
     return (
-        select(NameRow.name, own.name, NetworkRow.digest, NameRow.protected)
+        select(NameRow.name, own.name, NetworkRow.digest, NameRow.protected, NameRow.model_id)
         .join(own, (own.model_id == NameRow.model_id) & ~own.is_alias)
         .join(ModelRow, ModelRow.id == NameRow.model_id)
         .outerjoin(NetworkRow, NetworkRow.id == ModelRow.network_id)
@@ -103,9 +110,15 @@ def _aliases() -> Select[str, str, bytes | None, bool]:
     )
 
 
-def _alias(row: Row[str, str, bytes | None, bool]) -> Alias:
-    alias, model, digest, protected = row
-    return Alias(alias=alias, model=model, digest=digest.hex() if digest else None, protected=protected)
+def _alias(row: Row[str, str, bytes | None, bool, int]) -> Alias:
+    alias, model, digest, protected, model_id = row
+    return Alias(
+        alias=alias,
+        model=model,
+        digest=digest.hex() if digest else None,
+        protected=protected,
+        state=state_of(model_id, protected),
+    )
 
 
 def _enter(session: Session, alias: str, model_id: int) -> bool:

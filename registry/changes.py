@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
 from registry.archiving import archive_model, measure_to, unarchive_model
+from registry.conditions import Seen, model_states, require_seen
 from registry.declarations import Card, Declaration, Text, Word, without_null
 from registry.errors import ConflictError, InvalidError, NotFoundError
-from registry.models import require_revision
 from registry.naming import own_name, resolve
 from registry.networks import judge_accuracy
 from registry.tables import ModelRow, ModelState
@@ -56,12 +56,10 @@ class ModelChange(Declaration):
         return self
 
 
-def change_model(
-    session: Session, reference: str, change: ModelChange, *, actor: Actor, revisions: frozenset[int] | None
-) -> str:
+def change_model(session: Session, reference: str, change: ModelChange, *, actor: Actor, seen: Seen) -> str:
     """Make the change and raise the model's revision; return its name.
 
-    revisions: the ones that the caller has seen (StaleError when the model is at another); None: whatever it is.
+    seen: the states that the caller has seen (StaleError when the model is in another).
     """
     settle_tasks(session, alone=False)
     model = resolve(session, reference)
@@ -72,7 +70,7 @@ def change_model(
     if change.last_rung is not None:
         measure_to(session, reference, change.last_rung)
     _lock(session, model, reference)
-    require_revision(model, revisions)
+    require_seen(seen, model_states(model.revision, model.id), f"model {reference!r}")
     for field in DESCRIBING:
         if field in change.model_fields_set:
             setattr(model, field, getattr(change, field))

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from registry.conditions import Seen, require_seen, state_of
 from registry.declarations import ComparisonChange, ComparisonDeclaration
 from registry.errors import NotFoundError
 from registry.jobs import want
@@ -60,9 +61,12 @@ def create_comparison(session: Session, declaration: ComparisonDeclaration) -> C
 
 
 def change_comparison(
-    session: Session, image_set_name: str, protocol_name: str, change: ComparisonChange
+    session: Session, image_set_name: str, protocol_name: str, change: ComparisonChange, *, seen: Seen = None
 ) -> ComparisonRow:
-    """Pause, resume, or make default. What is still to be measured is asked for; a paused comparison's jobs wait."""
+    """Pause, resume, or make default. What is still to be measured is asked for; a paused comparison's jobs wait.
+
+    seen: the states that the caller has seen (StaleError when it is in another).
+    """
     image_set, protocol = _named(session, image_set_name, protocol_name)
     comparison = session.scalars(
         select(ComparisonRow).where(
@@ -84,6 +88,7 @@ def change_comparison(
     ):
         if change.default and row is not comparison:
             row.is_default = False
+    require_seen(seen, (comparison_state(comparison.state, is_default=comparison.is_default),), "the comparison")
     session.flush()
     comparison.is_default = comparison.is_default or change.default is True
     comparison.state = change.state or comparison.state
@@ -91,6 +96,11 @@ def change_comparison(
     raise_version(session, comparison.id)
     session.refresh(comparison)
     return comparison
+
+
+def comparison_state(state: ComparisonState, *, is_default: bool) -> str:
+    """What people change of a comparison."""
+    return state_of(state.value, is_default)
 
 
 def want_everything(session: Session, comparison: ComparisonRow) -> None:

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
 from registry.comparisons import LIVE_STATES, want_evaluations
+from registry.conditions import Seen, model_states, require_seen
 from registry.declarations import InputDeclaration, ModelDeclaration
 from registry.deliveries import tell
-from registry.errors import ConflictError, InvalidError, NotFoundError, StaleError
+from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.jobs import fence_off, want
 from registry.naming import find_model, own_name, resolve
 from registry.results import retry_measuring
@@ -82,10 +83,11 @@ def check_declaration(session: Session, declaration: ModelDeclaration) -> None:
     _superseded(session, declaration)
 
 
-def delete_model(session: Session, reference: str, *, actor: Actor, revisions: frozenset[int] | None = None) -> None:
+def delete_model(session: Session, reference: str, *, actor: Actor, seen: Seen = None) -> None:
     """Free the model's names at once, fence off its work and take it out of every answer; its results stay.
 
-    revisions: the ones that the caller has seen, as in `require_revision`. A protected alias is a ConflictError.
+    seen: the states that the caller has seen (StaleError when the model is in another). A protected alias is a
+    ConflictError.
     """
     model = resolve(session, reference)
     require_owner(actor, model.owner, f"model {reference!r}")
@@ -100,7 +102,7 @@ def delete_model(session: Session, reference: str, *, actor: Actor, revisions: f
     session.refresh(model, with_for_update=True)
     if model.deleted_at is not None:
         raise NotFoundError(f"model {reference!r} was deleted meanwhile.")
-    require_revision(model, revisions)
+    require_seen(seen, model_states(model.revision, model.id), f"model {reference!r}")
     names = session.scalars(select(NameRow).where(NameRow.model_id == model.id).order_by(NameRow.name)).all()
     _refuse_protected(names)
     model.deleted_name = own_name(session, model.id)
@@ -110,15 +112,6 @@ def delete_model(session: Session, reference: str, *, actor: Actor, revisions: f
     session.execute(delete(NameRow).where(NameRow.model_id == model.id))
     session.flush()
     raise_all_versions(session)
-
-
-def require_revision(model: ModelRow, revisions: frozenset[int] | None) -> None:
-    """StaleError unless the model, which is locked, is at one of these revisions; None stands for any."""
-    if revisions is not None and model.revision not in revisions:
-        raise StaleError(
-            f"the model was changed since you read it: it is at revision {model.revision}. Read it again, and send "
-            "the change with its new ETag in If-Match."
-        )
 
 
 def retry_model(session: Session, reference: str, *, actor: Actor) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
+from registry.conditions import Seen, require_seen, state_of
 from registry.declarations import Declaration, UrlText
 from registry.destinations import Destinations
 from registry.errors import ConflictError, NotFoundError
@@ -49,6 +50,11 @@ class Webhook:
     failed: int = 0
     last_failure: str | None = None
 
+    @property
+    def state(self) -> str:
+        """What it was made as: a webhook is not changed, only deleted."""
+        return state_of(self.row.id, self.row.url, self.row.events)
+
 
 def create_webhook(
     session: Session,
@@ -81,9 +87,11 @@ def create_webhook(
     return Webhook(row=row)
 
 
-def delete_webhook(session: Session, webhook_id: int, *, actor: Actor) -> None:
-    """Tell it nothing more; what was not delivered is forgotten."""
-    row = get_webhook(session, webhook_id, actor=actor).row
+def delete_webhook(session: Session, webhook_id: int, *, actor: Actor, seen: Seen = None) -> None:
+    """Tell it nothing more; what was not delivered is forgotten. seen: the states that the caller has seen."""
+    found = get_webhook(session, webhook_id, actor=actor)
+    require_seen(seen, (found.state,), f"webhook {webhook_id}")
+    row = found.row
     record_audit(session, actor, "webhook.delete", str(row.id), {"url": row.url})
     session.delete(row)
 

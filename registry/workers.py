@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from registry.conditions import Seen, require_seen, state_of
 from registry.errors import ConflictError, NotFoundError
 from registry.tables import ComparisonRow, ComparisonState, WorkerRow, WorkerWish
 
@@ -54,9 +55,10 @@ def report_in(session: Session, worker_id: int, memory: DeviceMemory | None) -> 
     )
 
 
-def ask_worker(session: Session, worker_id: int, wish: WorkerWish) -> WorkerRow:
+def ask_worker(session: Session, worker_id: int, wish: WorkerWish, *, seen: Seen = None) -> WorkerRow:
     """Have a worker run, pause or drain; it hears of it within some two seconds, and claims nothing from now on.
 
+    seen: the states that the caller has seen (StaleError when it is in another).
     NotFoundError for an unknown worker, ConflictError for one that has left: a new process is a new worker.
     """
     # not the key: results that are being recorded refer to it
@@ -65,9 +67,15 @@ def ask_worker(session: Session, worker_id: int, wish: WorkerWish) -> WorkerRow:
         raise NotFoundError(f"there is no worker {worker_id}: GET /workers lists them.")
     if worker.left_at is not None:
         raise ConflictError(f"worker {worker_id} has left: start a worker process, which gets an id of its own.")
+    require_seen(seen, (worker_state(worker),), f"worker {worker_id}")
     worker.wish = wish
     session.flush()
     return worker
+
+
+def worker_state(worker: WorkerRow) -> str:
+    """What people change of a worker."""
+    return state_of(worker.id, worker.wish.value)
 
 
 def say_goodbye(session: Session, worker_id: int) -> None:

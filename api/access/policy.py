@@ -56,7 +56,7 @@ RULES: Mapping[str, Mapping[str, Scope]] = {
     "/comparisons/{image_set}/{protocol}": {"GET": READ, "PATCH": ADMIN},
     "/jobs": {"GET": READ},
     "/workers": {"GET": READ},
-    "/workers/{worker}": {"PATCH": ADMIN},
+    "/workers/{worker}": {"GET": READ, "PATCH": ADMIN},
     "/keys": {"GET": ADMIN, "POST": ADMIN},
     "/keys/{name}": {"DELETE": ADMIN},
     "/audit": {"GET": ADMIN},

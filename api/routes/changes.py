@@ -1,12 +1,11 @@
 """Changing models: PATCH, DELETE, restore."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from api.access.actors import ActorOf
+from api.conditions import if_match, seen_states
 from api.idempotency.once import OnceOf
-from api.lookup import accepted, body_of, detail, seen_revisions
+from api.lookup import accepted, body_of, detail
 from api.routes.similar import Reference
 from api.schemas.base import Problem
 from api.schemas.models import ModelDetail
@@ -18,35 +17,20 @@ from registry.restoring import restore_model
 router = APIRouter(prefix="/models", tags=["models"])
 
 
-def _if_match(*, required: bool) -> dict[str, Any]:
-    return {
-        "parameters": [
-            {
-                "name": "If-Match",
-                "in": "header",
-                "required": required,
-                "schema": {"type": "string"},
-                "description": "The ETag that the model was read with; `*`: whatever it is.",
-                "example": "*",
-            }
-        ]
-    }
-
-
 @router.patch(
     "/{model}",
     response_model=ModelDetail,
     summary="Change what describes a model",
-    openapi_extra=_if_match(required=True),
+    openapi_extra=if_match(required=True),
     responses={status: {"model": Problem} for status in (403, 404, 409, 412, 422, 428)},
 )
 def patch_model(
     model: Reference, change: ModelChange, request: Request, services: ServicesOf, actor: ActorOf
 ) -> Response:
     """Description, tags, card, license, expected accuracy; whether and how deep it is measured. Never its network."""
-    revisions = seen_revisions(request, required=True)
+    seen = seen_states(request, required=True)
     with services.writing() as session:
-        name = change_model(session, model, change, actor=actor, revisions=revisions)
+        name = change_model(session, model, change, actor=actor, seen=seen)
     body = body_of(detail(services, name, None, None))
     return Response(body.content, media_type=body.media_type, headers={"ETag": body.tag})
 
@@ -55,14 +39,14 @@ def patch_model(
     "/{model}",
     status_code=204,
     summary="Delete a model",
-    openapi_extra=_if_match(required=False),
+    openapi_extra=if_match(),
     responses={status: {"model": Problem} for status in (403, 404, 409, 412)},
 )
 def remove_model(model: Reference, request: Request, services: ServicesOf, actor: ActorOf) -> None:
     """Free its names at once and take it out of every answer; what was measured stays until it is collected."""
-    revisions = seen_revisions(request, required=False)
+    seen = seen_states(request)
     with services.writing() as session:
-        delete_model(session, model, actor=actor, revisions=revisions)
+        delete_model(session, model, actor=actor, seen=seen)
 
 
 @router.post(

@@ -1,22 +1,63 @@
-"""GET /pairs/<a>/<b> and GET /matrix."""
+"""GET /pairs, GET /pairs/<a>/<b> and GET /matrix."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator
 
 from api.cache import matches, tag
 from api.matrix_formats import MEDIA_TYPES, Format, Values, writer_of
+from api.paging import FOREIGN, Cursor, Limit, decode_cursor, next_url
 from api.reads import ReadsOf
 from api.renderings import Rendered
 from api.routes.similar import Reference
-from api.schemas.pairs import Matrix, Pair
+from api.schemas.pairs import Matrix, Pair, PairPage
 from api.services import Services
+from registry.declarations import require_no_nul
+from registry.errors import InvalidError
+from registry.reads.listed_pairs import Flag, PairFilter, list_pairs
 from registry.reads.matrix import read_matrix
 from registry.reads.pairs import read_pair
+from registry.reads.scores import Obtained
 from registry.reads.snapshot import Snapshot
 
 router = APIRouter(tags=["similarity"])
+
+
+@router.get("/pairs", response_model=PairPage, summary="All recorded pairs")
+async def list_all_pairs(
+    *,
+    reads: ReadsOf,
+    model: Annotated[
+        str | None,
+        Query(description="A name, an alias, or `@<network digest>`: only its pairs.", examples=["resnet-a"]),
+        AfterValidator(lambda text: text and require_no_nul(text)),
+    ] = None,
+    obtained: Annotated[Literal["measured", "one-sided"] | None, Query(description="Both directions, or one.")] = None,
+    flag: Annotated[Flag | None, Query(description="Only pairs with this flag.")] = None,
+    min_sat: Annotated[float | None, Query(ge=-100, le=100, description="SAT at least this.")] = None,
+    max_sat: Annotated[float | None, Query(ge=-100, le=100, description="SAT at most this.")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response:
+    """Each pair once, by the names of both models; what is not measured yet is not listed."""
+    after = _after(cursor)
+    wanted = PairFilter(
+        model=model,
+        obtained=None if obtained is None else Obtained(obtained),
+        flag=flag,
+        min_sat=min_sat,
+        max_sat=max_sat,
+    )
+
+    def read(snapshot: Snapshot) -> PairPage:
+        found = list_pairs(snapshot, wanted, after=after, limit=limit)
+        last = found.items[-1] if found.more else None
+        following = None if last is None else next_url(reads.request, [last.a, last.score.model])
+        return PairPage.of(found, following)
+
+    return await reads.answer(read)
 
 
 @router.get("/pairs/{a}/{b}", response_model=Pair, summary="One pair in full")
@@ -60,6 +101,15 @@ async def get_matrix(
     of = Rendered(snapshot.serial, (snapshot.comparison.name, format_, values))
     rendering = await reads.services.renderings.get(of, writer_of(read_matrix(snapshot), format_, values))
     return StreamingResponse(rendering.read(), media_type=MEDIA_TYPES[format_], headers=headers)
+
+
+def _after(cursor: str | None) -> tuple[str, str]:
+    match decode_cursor(cursor, list):
+        case None:
+            return "", ""
+        case [str(a), str(b)]:
+            return a, b
+    raise InvalidError(FOREIGN)
 
 
 def _identity(snapshot: Snapshot) -> str:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from api.access.actors import ActorOf
 from api.cache import make_body
+from api.conditions import if_match, seen_states, stated_body
 from api.idempotency.once import OnceOf
 from api.paging import MOST_BIG_KEY, MOST_KEY, Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
@@ -65,8 +66,8 @@ def list_all_webhooks(
 )
 def get_one_webhook(webhook: WebhookId, request: Request, session: ReadSession, actor: ActorOf) -> Response:
     """What it is told, and how its messages fare."""
-    answer = Webhook.of(get_webhook(session, webhook, actor=actor))
-    return make_body(answer.model_dump_json().encode()).respond(request)
+    found = get_webhook(session, webhook, actor=actor)
+    return stated_body(found.state, Webhook.of(found).model_dump_json().encode()).respond(request)
 
 
 @router.get(
@@ -101,9 +102,11 @@ def list_all_deliveries(
     "/{webhook}",
     status_code=204,
     summary="Delete a webhook",
-    responses={status: {"model": Problem} for status in (403, 404)},
+    openapi_extra=if_match(),
+    responses={status: {"model": Problem} for status in (403, 404, 412)},
 )
-def remove_webhook(webhook: WebhookId, services: ServicesOf, actor: ActorOf) -> None:
+def remove_webhook(webhook: WebhookId, request: Request, services: ServicesOf, actor: ActorOf) -> None:
     """Tell it nothing more, not even what still waits."""
+    seen = seen_states(request)
     with services.writing() as session:
-        delete_webhook(session, webhook, actor=actor)
+        delete_webhook(session, webhook, actor=actor, seen=seen)

@@ -4,15 +4,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from api.cache import make_body
+from api.cache import Body, make_body
+from api.conditions import if_match, seen_states, stated_body
 from api.paging import MOST_BIG_KEY, MOST_KEY, Cursor, Limit, decode_position, next_url
 from api.schemas.base import Problem
 from api.schemas.work import Job, JobPage, Worker, WorkerPage
 from api.services import ReadSession, ServicesOf
 from registry.declarations import WorkerChange
+from registry.reads.jobs import Worker as WorkerRead
 from registry.reads.jobs import find_worker, list_jobs, list_workers
 from registry.tables import JobKind, JobState
-from registry.workers import ask_worker
+from registry.workers import ask_worker, worker_state
 
 router = APIRouter(tags=["work"])
 WorkerId = Annotated[int, Path(ge=1, le=MOST_KEY)]
@@ -63,19 +65,36 @@ def list_all_workers(
     return make_body(answer.model_dump_json().encode()).respond(request)
 
 
+@router.get(
+    "/workers/{worker}",
+    response_model=Worker,
+    summary="One worker",
+    responses={404: {"model": Problem}},
+)
+def get_worker(worker: WorkerId, request: Request, session: ReadSession) -> Response:
+    """Where it works, on what, and what an operator wants of it."""
+    return _body_of(find_worker(session, worker)).respond(request)
+
+
 @router.patch(
     "/workers/{worker}",
     response_model=Worker,
     summary="Pause, resume or drain a worker",
-    responses={status: {"model": Problem} for status in (404, 409, 422)},
+    openapi_extra=if_match(),
+    responses={status: {"model": Problem} for status in (404, 409, 412, 422)},
 )
-def patch_worker(worker: WorkerId, change: WorkerChange, services: ServicesOf) -> Response:
+def patch_worker(worker: WorkerId, change: WorkerChange, request: Request, services: ServicesOf) -> Response:
     """A paused worker gives its job back after the result at hand; a drained one ends after its job.
 
     It claims nothing more from this answer on, and hears of it within some two seconds.
     """
+    seen = seen_states(request)
     with services.writing() as session:
-        ask_worker(session, worker, change.wish)
+        ask_worker(session, worker, change.wish, seen=seen)
     with services.sessions.begin() as session:
-        answer = Worker.of(find_worker(session, worker))
-    return Response(answer.model_dump_json(), media_type="application/json")
+        answer = _body_of(find_worker(session, worker))
+    return Response(answer.content, media_type=answer.media_type, headers={"ETag": answer.tag})
+
+
+def _body_of(found: WorkerRead) -> Body:
+    return stated_body(worker_state(found.row), Worker.of(found).model_dump_json().encode())

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Answer
+from api.schemas.base import Answer, Page
+from registry.reads.listed_pairs import ListedPair, PairList
 from registry.reads.pairs import Pair as PairRead
 from registry.reads.scores import Direction, Obtained
 from registry.reads.similar import Similar as SimilarRead
@@ -58,6 +59,7 @@ class Similar(Answer):
                         }
                     ],
                     "next": None,
+                    "total": 1,
                 }
             ]
         }
@@ -70,6 +72,7 @@ class Similar(Answer):
     not_comparable: list[str] = Field(description="Models that share no correctly classified image with this one.")
     items: list[Neighbour]
     next: str | None
+    total: int = Field(description="Neighbours on all pages.")
 
     @classmethod
     def of(cls, read: SimilarRead, next_page: str | None) -> Self:
@@ -82,6 +85,59 @@ class Similar(Answer):
             not_comparable=list(read.not_comparable),
             items=[Neighbour.model_validate(each) for each in read.items],
             next=next_page,
+            total=read.total,
+        )
+
+
+class PairRecord(Answer):
+    """One pair in a list; `sat` is null where no image is classified correctly by both."""
+
+    a: str
+    b: str
+    sat: float | None = Field(description="Natural logarithm of `percent`.")
+    percent: float | None = Field(description="Images that fool the other model, of both directions, 0 to 100.")
+    interval: Interval | None
+    n: int = Field(description="Images that both classify correctly.")
+    a_fools_b: float | None = Field(description="Share of n on which a's adversarial images fool b.")
+    b_fools_a: float | None
+    obtained: Obtained
+    direction: Direction | None = Field(description="Of a one-sided score: from a (outgoing), or onto it.")
+    rung: int = Field(description="0: the first images only (the set's prefix); 1: the whole attack part.")
+    flags: list[str]
+
+    @classmethod
+    def of(cls, read: ListedPair) -> Self:
+        """The pair as it is shown."""
+        score = read.score
+        same = {name: getattr(score, name) for name in ("sat", "percent", "interval", "n", "obtained", "direction")}
+        return cls.model_validate(
+            same
+            | {
+                "a": read.a,
+                "b": score.model,
+                "a_fools_b": score.fools,
+                "b_fools_a": score.fooled_by,
+                "rung": score.rung,
+                "flags": score.flags,
+            }
+        )
+
+
+class PairPage(Page[PairRecord]):
+    """One page of pairs."""
+
+    comparison: str
+    version: int
+
+    @classmethod
+    def of(cls, read: PairList, next_page: str | None) -> Self:
+        """The page as it is shown."""
+        return cls(
+            comparison=read.comparison,
+            version=read.version,
+            items=[PairRecord.of(each) for each in read.items],
+            next=next_page,
+            total=read.total,
         )
 
 

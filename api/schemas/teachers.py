@@ -25,7 +25,7 @@ class Teacher(Answer):
 
     model: str
     sat: float
-    interval: Interval
+    interval: Interval | None = Field(description="Null where SAT is estimated.")
     obtained: Obtained
     base: str | None
     family: str | None
@@ -63,7 +63,10 @@ class Teacher(Answer):
 class Teachers(Answer):
     """Teachers for one student: what the rule suggests first, then the best of other bases and of the same in turn."""
 
-    student: str
+    student: str = Field(description="A model, or an architecture.")
+    estimated_from: list[str] = Field(
+        description="Of an architecture: the models like it whose mean SAT is the estimate. Empty for a model."
+    )
     comparison: str
     version: int
     items: list[Teacher]
@@ -76,7 +79,8 @@ class Teachers(Answer):
     def of(cls, read: TeacherAdvice, snapshot: Snapshot) -> Self:
         """The advice as it is shown."""
         return cls(
-            student=read.student.name,
+            student=read.student,
+            estimated_from=list(read.estimated_from),
             comparison=snapshot.comparison.name,
             version=snapshot.comparison.version,
             items=[Teacher.of(each) for each in read.items],

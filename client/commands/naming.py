@@ -1,11 +1,12 @@
 """`sat aliases`, `webhooks`, `audit`: who is called what, who is told, who changed it."""
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 
 from client.commands.models import ModelName
-from client.output import AsJson, Url, connect, console, print_json, say
+from client.output import AsJson, Url, connect, console, print_json, say, shown_of
 
 aliases = typer.Typer(no_args_is_help=True, help="Aliases: further names of models, which can be moved.")
 webhooks = typer.Typer(no_args_is_help=True, help="Webhooks: who is told when a model is measured or has failed.")
@@ -113,19 +114,20 @@ def audit(
     action: Annotated[str | None, typer.Option("--action", help="Such as model.delete or alias.move.")] = None,
     subject: Annotated[str | None, typer.Option("--subject", help="What was changed.")] = None,
     actor: Annotated[str | None, typer.Option("--actor", help="The name of a key.")] = None,
-    most: Annotated[int, typer.Option("--limit", min=1, help="Show so many.")] = 50,
+    most: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Show so many; left out: 50, or with --json all.")
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show who changed what, the newest first."""
-    from itertools import islice
-
     from client.tables.naming import audit_table
 
     with connect(url) as registry:
-        found = list(islice(registry.audit(action=action, subject=subject, actor=actor), most))
+        every = registry.audit(action=action, subject=subject, actor=actor)
+        found = list(islice(every, shown_of(most, as_json=as_json)))
     if as_json:
-        print_json({"items": found})
+        print_json({"items": found, "next": None})
     elif found:
         console.print(audit_table(found))
     else:

@@ -16,13 +16,18 @@ def ensemble(
     *,
     n: Annotated[int, typer.Option("-n", min=1, help="How many members.")] = 5,
     objective: Annotated[str | None, typer.Option("--objective", help="blend, diverse or accuracy.")] = None,
-    weight: Annotated[float | None, typer.Option("--weight", help="Of diversity in a blend, from 0 to 1.")] = None,
+    weight: Annotated[
+        float | None, typer.Option("--weight", help="Of accuracy in a blend, from 0 to 1; the rest is diversity.")
+    ] = None,
     include: Annotated[list[str] | None, typer.Option("--include", help="A member; may be repeated.")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="No member; may be repeated.")] = None,
     min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", help="From 0 to 1.")] = None,
     max_parameters: Annotated[int | None, typer.Option("--max-parameters", help="Of all members.")] = None,
     max_gmacs: Annotated[float | None, typer.Option("--max-gmacs", help="Of all members.")] = None,
     max_per_family: Annotated[int | None, typer.Option("--max-per-family", min=1)] = None,
+    max_per_cluster: Annotated[
+        int | None, typer.Option("--max-per-cluster", min=1, help="Of the clusters that `sat clusters` shows.")
+    ] = None,
     image_set: ImageSetName = None,
     protocol: ProtocolName = None,
     url: Url = None,
@@ -40,6 +45,7 @@ def ensemble(
             max_parameters=max_parameters,
             max_gmacs=max_gmacs,
             max_per_family=max_per_family,
+            max_per_cluster=max_per_cluster,
             image_set=image_set,
             protocol=protocol,
         )
@@ -52,7 +58,7 @@ def ensemble(
 @recommend.command()
 def teacher(
     *,
-    student: Annotated[str, typer.Option("--student", help="The model that shall learn.")],
+    student: Annotated[str, typer.Option("--student", help="The model, or the architecture, that shall learn.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 5,
     image_set: ImageSetName = None,
     protocol: ProtocolName = None,

@@ -1,13 +1,15 @@
-"""`sat similar`, `pair`, `matrix`, `clusters`."""
+"""`sat similar`, `pairs`, `pair`, `matrix`, `clusters`."""
 
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from client.commands.models import ModelName
+from client.completion import complete_model
 from client.errors import InputError
-from client.output import AsJson, ImageSetName, ProtocolName, Url, connect, console, print_json, say
+from client.output import AsJson, ImageSetName, ProtocolName, Url, connect, console, print_json, say, shown_of
 
 
 def similar(
@@ -35,6 +37,45 @@ def similar(
         say(f"No pair of {found['model']} is measured yet: `sat watch`.")
     if found["missing"]:
         say(f"{found['missing']} pairs are still to be measured.")
+
+
+def pairs(
+    *,
+    name: Annotated[
+        str | None, typer.Option("--model", help="Only this model's.", autocompletion=complete_model)
+    ] = None,
+    obtained: Annotated[str | None, typer.Option("--obtained", help="measured or one-sided.")] = None,
+    flag: Annotated[str | None, typer.Option("--flag", help="'at floor', 'no transfer beyond noise' …")] = None,
+    min_sat: Annotated[float | None, typer.Option("--min-sat")] = None,
+    max_sat: Annotated[float | None, typer.Option("--max-sat")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Show so many; left out: 50, or with --json all.")
+    ] = None,
+    image_set: ImageSetName = None,
+    protocol: ProtocolName = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the recorded pairs, by name."""
+    from client.tables.similarity import pairs_table
+
+    filters: dict[str, Any] = {
+        "model": name,
+        "obtained": obtained,
+        "flag": flag,
+        "min_sat": min_sat,
+        "max_sat": max_sat,
+        "image_set": image_set,
+        "protocol": protocol,
+    }
+    with connect(url) as registry:
+        found = list(islice(registry.pairs(**filters), shown_of(limit, as_json=as_json)))
+    if as_json:
+        print_json({"items": found, "next": None})
+    elif found:
+        console.print(pairs_table(found))
+    else:
+        say("No pair is measured yet, or none passes the filters.")
 
 
 def pair(
@@ -71,7 +112,7 @@ def matrix(
 
     with connect(url) as registry:
         if csv is not None:
-            _write(csv, registry.matrix_csv(image_set=image_set, protocol=protocol))
+            _write(csv, registry.matrix_csv(image_set=image_set, protocol=protocol), as_json=as_json)
             return
         found = registry.matrix(image_set=image_set, protocol=protocol)
     if as_json:
@@ -114,9 +155,12 @@ def clusters(
         say(f"Left out: {', '.join(found['left_out'])}.")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, *, as_json: bool) -> None:
     try:
         path.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}).") from error
-    say(f"Written to {path}.")
+    if as_json:
+        print_json({"file": str(path), "format": "csv", "bytes": path.stat().st_size})
+    else:
+        say(f"Written to {path}.")

@@ -1,19 +1,22 @@
 """`sat jobs`, `workers`, `watch`: what is going on; `sat pause`, `resume`, `drain`: what is to."""
 
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
 
 from client.completion import complete_model
 from client.errors import ClientError, InputError
-from client.output import AsJson, Url, connect, console, print_events, print_json, say
+from client.output import AsJson, Url, connect, console, print_events, print_json, say, shown_of
 
 
 def jobs(
     *,
     state: Annotated[str | None, typer.Option("--state", help="idle, queued, running or failed.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="prepare, evaluate, attack, transfers …")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="Show so many.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Show so many; left out: 50, or with --json all.")
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -22,7 +25,9 @@ def jobs(
     from client.tables.work import jobs_table
 
     with connect(url) as registry:
-        found = registry.jobs(state=state, kind=kind, limit=limit)
+        found = registry.jobs(state=state, kind=kind, limit=1)
+        every = registry.all_jobs(state=state, kind=kind)
+        found |= {"items": list(islice(every, shown_of(limit, as_json=as_json))), "next": None}
     if as_json:
         print_json(found)
         return

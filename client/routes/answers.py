@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 
 from client.errors import BusyError
-from client.plans import Pause, Plan, late, retry_after
+from client.plans import Items, Pause, Plan, late, retry_after
 from client.routes.base import JOB_SECONDS, POLL_SECONDS, RouteBase, given, in_path
-from client.shapes import Agreement, Clusters, Ensemble, Importance, Map, Matrix, Pair, Similar, Teachers
+from client.shapes import Agreement, Clusters, Ensemble, Importance, Map, Matrix, Pair, PairRecord, Similar, Teachers
 
 
 class AnswerRoutes(RouteBase):
@@ -17,6 +17,10 @@ class AnswerRoutes(RouteBase):
     def similar(self, /, name: str, **query: Any) -> Plan[Similar]:
         """Return the nearest (order="farthest": farthest) k models."""
         return self._get(f"/similar/{in_path(name)}", query)
+
+    def pairs(self, /, **filters: Any) -> Items[PairRecord]:
+        """Yield all recorded pairs that pass the filters: model, obtained, flag, min_sat, max_sat."""
+        return self._all("/pairs", filters)
 
     def pair(self, /, a: str, b: str, **comparison: Any) -> Plan[Pair]:
         """Return one pair in full; `sat` is None with a `reason` where it is not measured."""
@@ -83,5 +87,5 @@ class AnswerRoutes(RouteBase):
             yield Pause(POLL_SECONDS)
 
     def teacher(self, /, student: str, **query: Any) -> Plan[Teachers]:
-        """Return k teachers for the student, the default suggestion marked."""
+        """Return k teachers for the student, a model or an architecture, the default suggestion marked."""
         return self._get("/recommend/teacher", {"student": student, **query})

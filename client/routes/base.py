@@ -25,6 +25,16 @@ class RouteBase:
     def _get(self, path: str, query: Mapping[str, Any]) -> Plan[Any]:
         return self._exchanges.answer("GET", path, params=given(query))
 
+    def _tag(self, path: str) -> Plan[str]:
+        """Return the entity tag of what is there, for If-Match."""
+        response = yield from self._exchanges.request("GET", path)
+        return str(response.headers.get("etag", "*"))
+
+    def _delete(self, path: str, tag: str | None = None) -> Plan[None]:
+        """Delete what has this tag (None: what is there now), and nothing that came in its place since."""
+        tag = (yield from self._tag(path)) if tag is None else tag
+        yield from self._exchanges.request("DELETE", path, headers={"If-Match": tag})
+
     def _all(self, path: str, query: Mapping[str, Any]) -> Items[Any]:
         """Emit the items of all pages; `next` is a path with the cursor in it."""
         page = yield from self._get(path, {"limit": PAGE, **query})

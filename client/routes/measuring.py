@@ -82,6 +82,10 @@ class MeasuringRoutes(RouteBase):
         """Yield the workers that are there; everyone: also those that have left, or were silent for an hour."""
         return self._all("/workers", {"all": "true"} if everyone else {})
 
+    def worker(self, worker: int) -> Plan[Worker]:
+        """Return one worker."""
+        return self._get(f"/workers/{worker}", {})
+
     def change_worker(self, worker: int, wish: str) -> Plan[Worker]:
         """Have a worker run, pause (after the result at hand) or drain (end after its job)."""
         return self._exchanges.answer("PATCH", f"/workers/{worker}", json={"wish": wish})

@@ -54,8 +54,8 @@ class ModelRoutes(RouteBase):
         has changed the model since; without one it is made on top of whatever is there.
         """
         for attempts_left in range(ATTEMPTS - 1, -1, -1):
-            known = revision if revision is not None else (yield from self.model(name))["revision"]
-            headers = {"If-Match": f'"{known}"'}
+            tag = f'"{revision}"' if revision is not None else (yield from self._tag(f"/models/{in_path(name)}"))
+            headers = {"If-Match": tag}
             try:
                 changed: ModelDetail = yield from self._exchanges.answer(
                     "PATCH", f"/models/{in_path(name)}", json=change, headers=headers
@@ -78,9 +78,11 @@ class ModelRoutes(RouteBase):
         return answer.text
 
     def delete_model(self, name: str, *, revision: int | None = None) -> Plan[None]:
-        """Take the model out of every answer and free its name; with a revision, only if it is still the one."""
-        headers = {} if revision is None else {"If-Match": f'"{revision}"'}
-        yield from self._exchanges.request("DELETE", f"/models/{in_path(name)}", headers=headers)
+        """Take the model out of every answer and free its name.
+
+        RegistryError with status 412 where it is at another revision, or another one has its name by now.
+        """
+        return self._delete(f"/models/{in_path(name)}", None if revision is None else f'"{revision}"')
 
     def restore_model(self, name: str) -> Plan[ModelDetail]:
         """Bring a deleted model back, named as it was, or by the `reference` that models(deleted=True) gives."""

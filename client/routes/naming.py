@@ -21,7 +21,7 @@ class NamingRoutes(RouteBase):
 
     def delete_alias(self, alias: str) -> Plan[None]:
         """Free the alias; its model stays."""
-        yield from self._exchanges.request("DELETE", f"/aliases/{in_path(alias)}")
+        return self._delete(f"/aliases/{in_path(alias)}")
 
     def audit(self, /, **filters: Any) -> Items[AuditEntry]:
         """Yield who changed what (action, subject, actor), the newest first; for admins."""
@@ -37,4 +37,4 @@ class NamingRoutes(RouteBase):
 
     def delete_webhook(self, webhook_id: int) -> Plan[None]:
         """Tell it nothing more."""
-        yield from self._exchanges.request("DELETE", f"/webhooks/{webhook_id}")
+        return self._delete(f"/webhooks/{webhook_id}")

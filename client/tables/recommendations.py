@@ -80,7 +80,7 @@ def teachers_table(teachers: Teachers) -> Table:
             "*" if one["default"] else "",
             one["model"],
             one["base"] or NOTHING,
-            decimal(one["sat"]),
+            decimal(one["sat"]) + ("~" if one["obtained"] == "estimated" else ""),
             interval(one["interval"]),
             percent(one["accuracy"]),
             NOTHING if flips is None else f"{flips['count']} of {flips['n']}",

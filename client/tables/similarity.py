@@ -1,11 +1,11 @@
 """Neighbours, pairs, the matrix and clusters as tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from client.shapes import Clusters, Matrix, Pair, Similar
+from client.shapes import Clusters, Matrix, Pair, PairRecord, Similar
 from client.tables.figures import NOTHING, decimal, interval, percent
 
 CELL_WIDTH = 7  # columns of the terminal for one score, the space before it included
@@ -31,6 +31,31 @@ def neighbours_table(similar: Similar) -> Table:
             f"{one['percent']:.1f} %",
             percent(one["fools"]),
             percent(one["fooled_by"]),
+            str(one["n"]),
+            ", ".join(notes + one["flags"]),
+        )
+    return table
+
+
+def pairs_table(pairs: Sequence[PairRecord]) -> Table:
+    """Return a row a pair."""
+    table = Table(box=None, header_style="bold")
+    for title in ("a", "b"):
+        table.add_column(title, overflow="fold")
+    for title in ("SAT", "95 % interval", "a fools b", "b fools a", "images"):
+        table.add_column(title, justify="right")
+    table.add_column("notes", overflow="fold")
+    for one in pairs:
+        notes = [] if one["obtained"] == "measured" else [f"{one['obtained']} ({one['direction']})"]
+        if one["rung"] == 0:
+            notes.append("first images only")
+        table.add_row(
+            one["a"],
+            one["b"],
+            decimal(one["sat"]),
+            interval(one["interval"]),
+            percent(one["a_fools_b"]),
+            percent(one["b_fools_a"]),
             str(one["n"]),
             ", ".join(notes + one["flags"]),
         )

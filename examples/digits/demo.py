@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from client.address import find_url
 from client.address import home as data_folder
 from client.credentials import find_key
 from client.errors import ClientError, ConflictError
-from client.output import Url, bar, console, say
+from client.output import Url, aside, bar, console, print_json, say
 from client.registry import Registry
 from client.tables.figures import duration
 from client.watching import Look, look, outcome, watch
@@ -54,6 +54,9 @@ def demo(
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="Listen here, or on the next free port.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the main answers as JSON; what is said goes to standard error.")
+    ] = False,
 ) -> None:
     """Train a small zoo on handwritten digits, measure it and print what the registry answers.
 
@@ -65,12 +68,15 @@ def demo(
     clock = Clock()
     try:
         with ExitStack() as block:
+            block.enter_context(aside(as_json=as_json))
             with clock.phase("Start: the registry"):
                 address, started = block.enter_context(_server(url, folder, port))
                 registry = block.enter_context(Registry(address, key=find_key()))
                 registry.ready()  # before minutes of training
             _whole_way(registry, folder, clock)
             _farewell(address, started=started, folder=folder, clock=clock)
+            if as_json:
+                print_json(answers(registry) | {"url": address, "started": started, "seconds": clock.seconds})
     except KeyboardInterrupt:
         say("Stopped. What is done is kept: run it again and it goes on from here.")
         raise typer.Exit(130) from None
@@ -191,6 +197,16 @@ def _measure(registry: Registry) -> Look:
     last = watch(registry, console, name=name)
     say(outcome(last, []))
     return last
+
+
+def answers(registry: Registry) -> dict[str, Any]:
+    """Return what the registry answers about the zoo: the matrix, one model's neighbours, and an ensemble."""
+    comparison: dict[str, Any] = dict(COMPARISON)
+    return {
+        "matrix": registry.matrix(**comparison),
+        "similar": registry.similar(MEMBERS[0].name, **comparison),
+        "ensemble": registry.ensemble(**comparison),
+    }
 
 
 def _kind(member: Member) -> str:

@@ -1,7 +1,7 @@
 """Which models to combine, chosen from a snapshot, and the question to a light job what that is worth."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class EnsembleQuery:
     max_parameters: int | None = None
     max_gmacs: float | None = None
     max_per_family: int | None = None
+    max_per_cluster: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,8 +43,11 @@ class Choice:
     question: Mapping[str, Any]
 
 
-def choose_ensemble(snapshot: Snapshot, query: EnsembleQuery) -> Choice:
-    """Choose n models; InvalidError names the constraint that binds, NotFoundError an unknown name."""
+def choose_ensemble(snapshot: Snapshot, query: EnsembleQuery, cluster_of: Mapping[int, int] | None = None) -> Choice:
+    """Choose n models; InvalidError names the constraint that binds, NotFoundError an unknown name.
+
+    cluster_of: the cluster of each network, for max_per_cluster; one that is in none does not count.
+    """
     include = {snapshot.find(name).name for name in query.include}
     exclude = {snapshot.find(name).name for name in query.exclude}
     shortlist = _shortlist(snapshot, include)
@@ -55,7 +59,7 @@ def choose_ensemble(snapshot: Snapshot, query: EnsembleQuery) -> Choice:
         )
     try:
         ensemble = recommend_from(
-            shortlist.zoo,
+            shortlist.zoo if cluster_of is None else _clustered(shortlist, cluster_of),
             query.n,
             objective=query.objective,
             weight=query.weight,
@@ -65,6 +69,7 @@ def choose_ensemble(snapshot: Snapshot, query: EnsembleQuery) -> Choice:
             max_parameters=query.max_parameters,
             max_macs=None if query.max_gmacs is None else round(query.max_gmacs * GIGA),
             max_per_family=query.max_per_family,
+            max_per_cluster=query.max_per_cluster,
         )
     except InfeasibleError as error:
         raise InvalidError(
@@ -95,6 +100,14 @@ def _make_shortlist(snapshot: Snapshot, include: Collection[str]) -> _Shortlist:
     parts = set(snapshot.comparison.parts)
     candidates = [_candidate(snapshot, model, network, parts) for model, network in pool]
     return _Shortlist(pool=pool, left_out=left_out, zoo=Zoo(candidates, snapshot.cells.sat[np.ix_(rows, rows)]))
+
+
+def _clustered(shortlist: _Shortlist, cluster_of: Mapping[int, int]) -> Zoo:
+    """The shortlist's zoo, each candidate with its cluster."""
+    network_of = {model.name: network.id for model, network in shortlist.pool}
+    zoo = shortlist.zoo
+    candidates = [replace(each, cluster=cluster_of.get(network_of[each.id])) for each in zoo.candidates]
+    return Zoo(candidates, zoo.sat)
 
 
 def eligible(snapshot: Snapshot, include: Collection[str]) -> tuple[list[tuple[Model, Network]], list[LeftOut]]:

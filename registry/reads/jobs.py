@@ -7,6 +7,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Row, Select, and_, func, select
 from sqlalchemy.orm import Session
 
+from registry.errors import NotFoundError
 from registry.tables import (
     ComparisonRow,
     ImageSetRow,
@@ -95,8 +96,11 @@ def present_workers(session: Session) -> list[WorkerRow]:
 
 
 def find_worker(session: Session, worker_id: int) -> Worker:
-    """One worker, which must be there."""
-    row, alive = session.execute(_workers().where(WorkerRow.id == worker_id)).one()
+    """One worker; NotFoundError when there is none."""
+    found = session.execute(_workers().where(WorkerRow.id == worker_id)).one_or_none()
+    if found is None:
+        raise NotFoundError(f"there is no worker {worker_id}: GET /workers lists them.")
+    row, alive = found
     return Worker(row=row, alive=alive, job=_running_jobs(session).get(worker_id))
 
 

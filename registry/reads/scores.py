@@ -22,6 +22,7 @@ class Obtained(StrEnum):
 
     MEASURED = "measured"
     ONE_SIDED = "one-sided"
+    ESTIMATED = "estimated"
 
 
 class Direction(StrEnum):

@@ -34,17 +34,21 @@ class Similar:
     missing: int
     not_comparable: tuple[str, ...]
     items: tuple[Neighbour, ...]
+    total: int
     more: bool
 
 
-def read_similar(snapshot: Snapshot, reference: str, *, order: Order, k: int, start: int = 0) -> Similar:
-    """Up to k neighbours from position `start` of the order; equal scores come by name.
+def read_similar(
+    snapshot: Snapshot, reference: str, *, order: Order, k: int, after: tuple[float, str] | None = None
+) -> Similar:
+    """Up to k neighbours that follow the SAT and name `after` in the order; equal scores come by name.
 
     NotFoundError for an unknown model, ConflictError for a failed one.
     """
     model = snapshot.find(reference)
     require_not_failed(model)
     scored, not_comparable = _rank(snapshot, model, order)
+    start = 0 if after is None else _start(snapshot, model, scored, order, after)
     shown = [snapshot.members[index] for index in scored[start : start + k].tolist()]
     return Similar(
         model=model.name,
@@ -53,8 +57,22 @@ def read_similar(snapshot: Snapshot, reference: str, *, order: Order, k: int, st
         missing=count_missing(snapshot, model),
         not_comparable=tuple(snapshot.members[index].name for index in not_comparable.tolist()),
         items=tuple(neighbours(snapshot, model, shown)),
+        total=len(scored),
         more=len(scored) > start + k,
     )
+
+
+def _start(snapshot: Snapshot, model: Model, scored: NDArray[np.int64], order: Order, after: tuple[float, str]) -> int:
+    """Where the page begins: neighbours that are measured meanwhile move no other from one page to another."""
+    sat, name = after
+    signed = _sign(order) * snapshot.cells.sat[snapshot.row(model), snapshot.rows[scored]]
+    first, last = (int(np.searchsorted(signed, _sign(order) * sat, side=side)) for side in ("left", "right"))
+    equals = [snapshot.members[index].name for index in scored[first:last].tolist()]
+    return first + len([each for each in equals if each <= name])
+
+
+def _sign(order: Order) -> int:
+    return -1 if order is Order.NEAREST else 1
 
 
 def _rank(snapshot: Snapshot, model: Model, order: Order) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -68,9 +86,8 @@ def _rank(snapshot: Snapshot, model: Model, order: Order) -> tuple[NDArray[np.in
     sat = snapshot.cells.sat[here, snapshot.rows]
     known = (snapshot.cells.n[here, snapshot.rows] >= 0) & (snapshot.ids != model.id)
     scored = np.flatnonzero(known & ~np.isnan(sat))
-    sign = -1 if order is Order.NEAREST else 1
     # members come by name, and a stable sort keeps equals so
-    return scored[np.argsort(sign * sat[scored], kind="stable")], np.flatnonzero(known & np.isnan(sat))
+    return scored[np.argsort(_sign(order) * sat[scored], kind="stable")], np.flatnonzero(known & np.isnan(sat))
 
 
 def require_not_failed(model: Model) -> None:

@@ -55,6 +55,21 @@ def test_a_change_from_an_old_reading_is_refused(api: Api, zoo: World) -> None:
     assert patch(api, {"description": "mine"}, f'"7", {tag(api)}').status_code == 200
 
 
+def test_a_weak_tag_never_matches_and_every_line_counts(api: Api, zoo: World) -> None:
+    assert patch(api, {"description": "mine"}, f"W/{tag(api)}").status_code == 412
+    lines = [("If-Match", '"7"'), ("If-Match", tag(api))]
+    assert api.patch("/models/resnet-a", json={"description": "mine"}, headers=lines).status_code == 200
+
+
+def test_a_later_model_of_the_same_name_is_another(api: Api, zoo: World) -> None:
+    mine = tag(api)
+    assert api.delete("/models/resnet-a", headers={"If-Match": mine}).status_code == 204
+    zoo.add_received("resnet-a")
+    assert api.get("/models/resnet-a").json()["revision"] == 1
+    assert api.delete("/models/resnet-a", headers={"If-Match": mine}).status_code == 412
+    assert api.delete("/models/resnet-a", headers={"If-Match": '"1"'}).status_code == 204
+
+
 def test_a_change_must_say_what_it_was_made_from(api: Api, zoo: World) -> None:
     refused = patch(api, {"description": "mine"}, None)
     assert refused.status_code == 428

@@ -275,6 +275,43 @@ def test_teachers_follow_the_rule_and_show_their_evidence(api: Api, zoo: World) 
     assert "less similar the better" in answer["rule"]
 
 
+def test_an_architecture_is_a_student_by_the_models_like_it(api: Api, zoo: World) -> None:
+    answer = api.get("/recommend/teacher?student=test_vit&k=200").json()
+    assert (answer["student"], answer["estimated_from"]) == ("test_vit", ["vit-a", "vit-b"])
+    assert any("vit-a, vit-b" in warning and "estimated" in warning for warning in answer["warnings"])
+    assert {item["model"] for item in answer["items"]} == set(zoo.networks)
+    for item in answer["items"]:
+        alike = [name for name in ("vit-a", "vit-b") if name != item["model"]]
+        scores = [api.get(f"/pairs/{name}/{item['model']}").json()["sat"] for name in alike]
+        assert item["sat"] == pytest.approx(sum(scores) / len(scores))
+        assert (item["obtained"], item["interval"], item["positive_flips"]) == ("estimated", None, None)
+        assert item["same_base"] == item["model"].startswith("vit")
+    # of the family where the architecture itself is not there
+    other = api.get("/recommend/teacher?student=test_resnet&k=1").json()
+    assert other["estimated_from"] == ["resnet-a", "resnet-b"]
+
+
+def test_an_architecture_like_nothing_measured_is_refused(api: Api, zoo: World) -> None:
+    refused = api.get("/recommend/teacher?student=swin_tiny_patch4_window7_224")
+    assert refused.status_code == 422
+    assert "cannot be estimated" in refused.json()["detail"]
+    assert api.get("/recommend/teacher?student=no_such_net").status_code == 404
+
+
+def test_members_of_one_cluster_are_counted(api: Api, zoo: World) -> None:
+    path = "/recommend/ensemble?n=2&objective=accuracy&max_per_cluster=1"
+    waiting = api.get(f"{path}&wait=0")
+    assert (waiting.status_code, waiting.headers["retry-after"]) == (409, "1")
+    with worker(zoo):
+        clusters = api.get("/clusters?wait=10").json()["items"]
+        members = {member["model"] for member in api.get(f"{path}&wait=10").json()["members"]}
+        assert all(len(members & set(cluster["models"])) == 1 for cluster in clusters[:2])
+        k = len(clusters)
+        too_many = api.get(path.replace("n=2", f"n={k + 1}") + "&wait=10")
+    assert too_many.status_code == 422
+    assert "max_per_cluster" in too_many.json()["detail"]
+
+
 def test_a_student_is_warned_about_and_others_are_left_out(api: Api, zoo: World) -> None:
     zoo.add_model("odd-one", state=ModelState.SUSPECT)
     zoo.add_model("vit-twin", shares="vit-a")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from api.paging import encode_cursor
 from registry.access import LOCAL
 from registry.models import delete_model
 from registry.tables import ModelState
@@ -73,6 +74,34 @@ def test_pages_hold_every_neighbour_once(api: Api, zoo: World) -> None:
         path = page["next"]
     assert found == whole
     assert len(whole) == len(zoo.networks) - 1
+
+
+def test_a_neighbour_that_is_measured_meanwhile_moves_no_page(api: Api, zoo: World) -> None:
+    for order in ("nearest", "farthest"):
+        whole = [item["model"] for item in api.get(f"/similar/vit-a?k=200&order={order}").json()["items"]]
+        first = api.get(f"/similar/vit-a?k=2&order={order}").json()
+        assert first["total"] == len(whole)
+        source = zoo.add_model(f"aaa-{order}")
+        zoo.transfer(source, zoo.networks["vit-a"], rate=1.0 if order == "nearest" else 0.0)
+        rest = api.get(first["next"].replace("k=2", "k=200")).json()["items"]
+        assert [item["model"] for item in first["items"] + rest] == whole
+
+
+def test_equal_scores_are_paged_by_name(api: Api, world: World) -> None:
+    here = world.add_model("resnet-a", accuracy=1)
+    for name in ("vit-b", "vit-c", "vit-d", "vit-e"):
+        world.transfer(world.add_model(name, accuracy=1), here, rate=1.0)
+    path, found = "/similar/resnet-a?k=1", []
+    while path:
+        page = api.get(path).json()
+        found += [item["model"] for item in page["items"]]
+        path = page["next"]
+    assert found == ["vit-b", "vit-c", "vit-d", "vit-e"]
+
+
+@pytest.mark.parametrize("position", [7, ["a", "b"], [1.5], [float("nan"), "a"], [True, "a"], {"a": 1}])
+def test_a_cursor_that_is_none_of_this_list_is_refused(api: Api, zoo: World, position: object) -> None:
+    assert api.get("/similar/vit-a", params={"cursor": encode_cursor(position)}).status_code == 422
 
 
 def test_what_is_missing_is_counted_and_a_refused_pair_is_not(api: Api, world: World) -> None:

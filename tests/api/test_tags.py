@@ -17,6 +17,7 @@ GIVEN = {
     "alias": "champion",
     "image_set": "digits",
     "protocol": "pgd",
+    "worker": 1,
 }
 EVENTS = "text/event-stream"  # no answer that ends
 # these need something that this registry does not have: webhooks, stored files
@@ -28,7 +29,7 @@ NOT_HERE = {
     "/uploads/{upload}",
 }
 # what they tell changes while one looks: ages, seconds, counters
-MOVING = {"/metrics", "/workers", "/jobs", "/readyz", "/doctor"}
+MOVING = {"/metrics", "/workers", "/workers/{worker}", "/jobs", "/readyz", "/doctor"}
 
 
 def routes(api: Api) -> dict[str, dict[str, Any]]:

@@ -9,12 +9,14 @@ import textwrap
 import time
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+from api.routes.recommend import ensemble_query
 from client import joined
 from client.cli import app
 from client.errors import ClientError
@@ -28,6 +30,7 @@ EVERY_READ = [
     ["models"],
     ["model", "a"],
     ["similar", "a"],
+    ["pairs"],
     ["pair", "a", "b"],
     ["matrix"],
     ["clusters"],
@@ -193,8 +196,46 @@ def test_every_command_takes_url_and_json_and_explains_itself() -> None:
         for leaf in getattr(command, "commands", {name: command}).values():
             assert leaf.help, leaf.name
             if name not in {entry.name for entry in joined.found_commands()}:
-                for option in ("--url", "--json"):
-                    assert any(option in parameter.opts for parameter in leaf.params), (leaf.name, option)
+                assert takes(leaf, "--url"), leaf.name
+                assert takes(leaf, "--json"), leaf.name
+
+
+@pytest.mark.parametrize("entry", list(joined.found_commands()), ids=lambda entry: entry.name)
+def test_every_command_of_other_packages_takes_json(entry: EntryPoint) -> None:
+    alone = typer.Typer()
+    alone.command()(entry.load())
+    assert takes(typer.main.get_command(alone), "--json")
+
+
+def takes(command: Any, option: str) -> bool:
+    return any(option in parameter.opts for parameter in command.params)
+
+
+def test_lists_as_json_are_whole(sat: Sat, loopback: Callable[..., Any], tmp_path: Path) -> None:
+    first = {"items": [{"id": 1}], "next": "/jobs?cursor=1", "total": 2, "counts": {}, "estimate_seconds": None}
+    last = first | {"items": [{"id": 2}], "next": None}
+    pages = [json_answer(200, page) for page in (first, first, last)]
+    ended = sat("jobs", "--json", "--url", loopback(*pages).url)
+    assert [job["id"] for job in json.loads(ended.out)["items"]] == [1, 2]
+    limited = sat("jobs", "--json", "--limit", "1", "--url", loopback(*pages).url)
+    assert [job["id"] for job in json.loads(limited.out)["items"]] == [1]
+    entries = [json_answer(200, {"items": [{"id": 1}] * 40, "next": after}) for after in ("/audit?c=1", None)]
+    assert len(json.loads(sat("audit", "--json", "--url", loopback(*entries).url).out)["items"]) == 80
+
+
+def test_what_is_written_to_a_file_is_told_as_json(sat: Sat, loopback: Callable[..., Any], tmp_path: Path) -> None:
+    to = tmp_path / "matrix.csv"
+    ended = sat("matrix", "--csv", to, "--json", "--url", loopback((200, {"Content-Type": "text/csv"}, b"a,b")).url)
+    assert json.loads(ended.out) == {"file": str(to), "format": "csv", "bytes": 3}
+
+
+def test_the_weight_of_a_blend_is_what_the_registry_says_it_is() -> None:
+    group: Any = typer.main.get_command(app)
+    options = group.commands["recommend"].commands["ensemble"].params
+    (option,) = (each for each in options if each.name == "weight")
+    (parameter,) = (each for each in signature(ensemble_query).parameters.values() if each.name == "weight")
+    assert option.help.startswith("Of accuracy ")
+    assert parameter.annotation.__metadata__[0].description.startswith("Of accuracy ")
 
 
 PLUG_IN = '''

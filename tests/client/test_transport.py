@@ -71,18 +71,47 @@ def test_a_change_is_sent_once_unless_it_never_left(loopback: Callable[..., Any]
 
 def test_a_change_without_a_revision_is_made_on_top_of_what_is_there(loopback: Callable[..., Any]) -> None:
     server = loopback(
-        json_answer(200, {"revision": 1}),
+        json_answer(200, {"revision": 1}, ETag='"1~7-ab"'),
         json_answer(412, {"detail": "It was changed since."}),
-        json_answer(200, {"revision": 2}),
+        json_answer(200, {"revision": 2}, ETag='"2~7-cd"'),
         json_answer(200, {"revision": 3}),
     )
     with quick(server.url) as registry:
         assert registry.change_model("a", {"tags": []})["revision"] == 3
-    assert [headers.get("If-Match") for headers in server.headers] == [None, '"1"', None, '"2"']
+    assert [headers.get("If-Match") for headers in server.headers] == [None, '"1~7-ab"', None, '"2~7-cd"']
     stale = loopback(json_answer(412, {"detail": "It was changed since."}))
     with quick(stale.url) as registry, pytest.raises(RegistryError, match="changed since"):
         registry.change_model("a", {"tags": []}, revision=7)
     assert len(stale.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("delete", "path"),
+    [
+        (lambda registry: registry.delete_model("a"), "/models/a"),
+        (lambda registry: registry.delete_alias("a"), "/aliases/a"),
+        (lambda registry: registry.delete_webhook(7), "/webhooks/7"),
+    ],
+)
+def test_a_delete_whose_answer_was_lost_is_done(
+    loopback: Callable[..., Any], delete: Callable[[Registry], None], path: str
+) -> None:
+    there, gone = json_answer(200, {}, ETag='"1~7-ab"'), json_answer(404, {"detail": "There is none."})
+    for lost in (HANG_UP, (504, {}, b"<html>")):
+        server = loopback(there, lost, gone)
+        with quick(server.url) as registry:
+            delete(registry)
+        assert server.asked == [("GET", path), ("DELETE", path), ("DELETE", path)]
+        assert [headers.get("If-Match") for headers in server.headers] == [None, '"1~7-ab"', '"1~7-ab"']
+    for never_there in ((gone,), (there, gone)):
+        with quick(loopback(*never_there).url) as registry, pytest.raises(NotFoundError):
+            delete(registry)
+
+
+def test_what_took_a_deleted_models_name_is_left_alone(loopback: Callable[..., Any]) -> None:
+    server = loopback(json_answer(200, {}, ETag='"1~7-ab"'), HANG_UP, json_answer(412, {"detail": "It was changed."}))
+    with quick(server.url) as registry, pytest.raises(RegistryError, match="It was changed"):
+        registry.delete_model("a")
 
 
 def test_a_proxy_that_does_not_reach_the_registry_is_tried_again(loopback: Callable[..., Any]) -> None:

@@ -67,6 +67,10 @@ def test_a_second_one_says_where_the_first_answers(serving: tuple[subprocess.Pop
     second = subprocess.run(SERVE, env=environment(home), capture_output=True, text=True, check=False, timeout=30)
     assert second.returncode == 0, second.stderr
     assert f"already runs on this folder: {url} (process {process.pid})" in second.stdout
+    command = [*SERVE, "--json"]
+    third = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False, timeout=30)
+    assert json.loads(third.stdout) == {"url": url, "pid": process.pid, "started": False, "home": str(home)}
+    assert "already runs" in third.stderr
 
 
 def test_workers_of_both_lanes_enter_themselves(
