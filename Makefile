@@ -38,7 +38,7 @@ test: setup ## Run all tests, with a real PostgreSQL, a real Valkey and real wor
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(BIN)/pytest -n 2 --dist loadfile -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" $(ARGS)
 
-test-hostile: setup ## Send every hostile input to a live api and worker (about 3 minutes), then fuzz the two readers
+test-hostile: setup ## Send every hostile input to a live api and worker (about 4 minutes), many at once too, and fuzz the readers
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -W ignore -m tests.hostile.run $(ARGS)
 
 test-api: setup ## Run schemathesis over the whole OpenAPI document of a live server (some minutes)
