@@ -16,6 +16,7 @@ from pydantic import (
 
 from registry.tables import ComparisonState, WorkerWish
 from registry.tables.catalogue import NAME_PATTERN
+from sat_engine.spec import MAX_SIDE
 
 
 def require_no_nul(text: str) -> str:
@@ -98,7 +99,7 @@ class InputDeclaration(Declaration):
     model_config = ConfigDict(json_schema_extra={"anyOf": [_values_a_channel(3), _values_a_channel(1)]})
 
     # the bounds first: behind a validator they would not be in the JSON schema
-    size: Annotated[int, Field(ge=4, le=4096), BeforeValidator(require_number)]
+    size: Annotated[int, Field(ge=4, le=MAX_SIDE), BeforeValidator(require_number)]
     channels: Literal[1, 3] = 3
     mean: Annotated[list[Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
     std: Annotated[list[Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]
