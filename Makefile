@@ -42,7 +42,7 @@ test-peers: setup ## Hold the attacks against torchattacks, torchattack and fool
 	@sh benchmarks/setup.sh && SAT_TEST_PEERS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(VENV)/bench/bin/python -m pytest -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" tests/engine/test_attacks_against_peers.py $(ARGS)
 
-test-hostile: setup ## Send every hostile input to a live api and worker (about 3 minutes), then fuzz the two readers
+test-hostile: setup ## Send every hostile input to a live api and worker (about 4 minutes), many at once too, and fuzz the readers
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -W ignore -m tests.hostile.run $(ARGS)
 
 test-api: setup ## Run schemathesis over the whole OpenAPI document of a live server (some minutes)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
@@ -32,6 +32,8 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
 # of the request that is being answered: entered by the outermost layer, and carried along into threads
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# of what is wrong with one request, what is listed; each in so many characters
+MAX_ERRORS, MAX_CHARACTERS = 20, 500
 _log = logging.getLogger(__name__)
 
 
@@ -42,15 +44,19 @@ def problem(
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     content |= {"request_id": known} if (known := request_id.get()) else {}
     content |= extras
-    body = json.dumps(content, ensure_ascii=False, default=list).encode()
+    # half a surrogate, which a client's text may hold, goes back as the JSON escape that it came as
+    body = json.dumps(content, ensure_ascii=False, default=list).encode(errors="backslashreplace")
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
 
 
-def invalid(what: str, errors: Iterable[Mapping[str, Any]]) -> InvalidError:
-    """The 422 of pydantic's errors, each as {where, message}."""
-    listed = [{"where": _where(error["loc"]), "message": _message(error)} for error in errors]
+def invalid(what: str, errors: Sequence[Mapping[str, Any]]) -> InvalidError:
+    """The 422 of pydantic's errors, the first of them as {where, message}."""
+    listed = [
+        {"where": _where(error["loc"])[:MAX_CHARACTERS], "message": _message(error)[:MAX_CHARACTERS]}
+        for error in errors[:MAX_ERRORS]
+    ]
     shown = "; ".join(f"{each['where']}: {each['message']}" for each in listed[:3])
-    more = f" (and {len(listed) - 3} more)" if len(listed) > 3 else ""  # noqa: PLR2004  as many as are shown
+    more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""  # noqa: PLR2004  as many as are shown
     return InvalidError(f"{what} is not as expected: {shown}{more}.", errors=listed)
 
 

@@ -36,7 +36,7 @@ from registry.webhooks import EventKind
 from sat_engine import catalogue
 from sat_engine.catalogue import CatalogueEntry
 from sat_engine.errors import ArchitectureError
-from sat_engine.spec import check_model_args
+from sat_engine.spec import check_model_args, check_tokens
 
 # The fields that decide which network a declaration means; the rest describes it.
 IDENTITY_FIELDS = ("architecture", "model_args", "pretrained", "input", "weights")
@@ -229,6 +229,7 @@ def _resolve_input(declaration: ModelDeclaration) -> ModelDeclaration:
     try:
         entry = catalogue.find(declaration.architecture)
         check_model_args(declaration.model_args)
+        check_tokens(declaration.model_args, declaration.input.size if declaration.input else entry.input_side or 1)
     except ArchitectureError as error:
         raise InvalidError(str(error)) from error
     if declaration.pretrained is not None:

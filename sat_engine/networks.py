@@ -18,7 +18,7 @@ from sat_engine.io.tensors import weights_digest
 from sat_engine.kernels import unfuse_attention, use_cpu_kernels
 from sat_engine.plan import Plan
 from sat_engine.precision import Precision
-from sat_engine.skeleton import make_skeleton
+from sat_engine.skeleton import make_outline, make_skeleton
 from sat_engine.spec import ALLOWED_MODEL_ARGS, NetworkSpec, check_model_args, network_digest
 
 __all__ = [
@@ -110,8 +110,8 @@ def fit_tensors(spec: NetworkSpec, tensors: Mapping[str, Tensor], *, weights: st
 
     Raises as build does. Uploads that differ only in wrappers or precision become the same network.
     """
-    skeleton, _ = _skeleton(spec)
-    return fit(tensors, skeleton.state_dict(), weights=weights)
+    outline = make_outline(_constructor(spec))
+    return fit(tensors, outline.state_dict(), weights=weights)
 
 
 def create_module(architecture: str, model_args: Mapping[str, object], input_side: int, channels: int) -> nn.Module:
@@ -162,8 +162,11 @@ def _unknown(architecture: str) -> str:
 
 
 def _skeleton(spec: NetworkSpec, *, real: bool = False) -> tuple[nn.Module, bool]:
-    arguments = (spec.architecture, spec.model_args, spec.input_side, spec.channels)
-    return make_skeleton(partial(create_module, *arguments), real=real)
+    return make_skeleton(_constructor(spec), real=real)
+
+
+def _constructor(spec: NetworkSpec) -> Callable[[], nn.Module]:
+    return partial(create_module, spec.architecture, spec.model_args, spec.input_side, spec.channels)
 
 
 def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 import timm
 import torch
 
-from tests.hostile import pickles, readers, requests
+from tests.hostile import crowds, pickles, readers, requests
 from tests.hostile.attempt import PREPARE_SECONDS, Attempt, Outcome, ask, judge
 from tests.live import MODELS, Live, live_api
 
@@ -39,9 +39,11 @@ def main() -> None:
     print(f"The readers of checkpoints and of the converter's report: {asked.fuzz} made-up files each, 0 broke one")  # noqa: T201
     with live_api(SAT_STALL_SECONDS="2", SAT_LANES="light", SAT_DEVICE="cpu", SAT_MAX_UPLOAD_BYTES=str(2**26)) as live:
         witness = live.folder / "executed"
+        # first, while the api is idle
+        outcomes = [] if only else list(crowds.outcomes(live))
         with working(live) as worker:
-            outcomes = try_all(live, every(witness), only)
-            outcomes = list(settled(live, outcomes))
+            tried = try_all(live, every(witness), only)
+            outcomes += settled(live, tried)
             faults = [*aftermath(live, witness), *([] if worker.poll() is None else ["the worker ended"])]
             memory = live.memory_mebibytes()
     sys.exit(report(outcomes, faults, memory))

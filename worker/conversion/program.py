@@ -21,7 +21,7 @@ from worker.conversion.confinement import give_up_the_rest, leave_network
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_ENTRIES = 2**17  # in an archive: each of 65,536 tensors, and what torch.save writes beside them
+MAX_ENTRIES = 2**15  # in an archive: each of 16,384 tensors, and what torch.save writes beside them
 MAX_DEPTH = 8
 MEBIBYTE = 2**20
 # What an optimiser keeps beside the weights is two to three times their size, and no network needs it.
