@@ -81,8 +81,15 @@ _CLAIMABLE = (
         JobRow.kind == JobKind.ANALYSE,
     ),
 )
-# Both go with every cell that is recorded: building them anew takes longer than running them.
+# These go with every cell or job: building them anew takes longer than running them.
 _SOURCES = select(JobRow.sources).where(JobRow.id == bindparam("id"))
+_FINISH = text(
+    "update jobs set state = cast(:state as text), priority = :priority, attempt = 0, errors = 0, failure = null,"
+    " at_source = null, at_rung = null, lease_until = null, worker_id = null, progress = null,"
+    " queued_at = case cast(:state as text) when 'queued' then now() else queued_at end,"
+    " sources = case cast(:state as text) when 'idle' then '{}' else sources end"
+    " where id = :id and fence = :fence and state = 'running' returning id"
+)
 _HOLD = text("select id from jobs where id = :id and fence = :fence and state = 'running' for update")
 _URGENT = select(
     select(JobRow.id)
@@ -315,11 +322,20 @@ def finish_with(session: Session, claimed: Claim, left_at_rung: int | None, *, n
     `left_at_rung` must have been read after `hold` in this transaction: work that is wanted by a transaction which
     has committed is then in it, and one which has not commits after this and queues the row itself.
     """
-    hold(session, claimed)
-    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
-    _rest(session, job, left_at_rung, nearness)
-    if left_at_rung is None:
-        job.sources = []
+    state = JobState.IDLE if left_at_rung is None else JobState.QUEUED
+    finished = session.execute(
+        _FINISH,
+        {
+            "id": claimed.job_id,
+            "fence": claimed.fence,
+            "state": state,
+            "priority": priority_of(claimed.kind, left_at_rung or 0, nearness),
+        },
+    ).one_or_none()
+    if finished is None:
+        raise LostLeaseError(claimed)
+    if state is JobState.QUEUED:
+        announce(session, claimed.lane)
 
 
 def asked_sources(session: Session, claimed: Claim) -> Sequence[int] | None:
@@ -450,8 +466,8 @@ def _release(job: JobRow) -> None:
     job.progress = None
 
 
-def _rest(session: Session, job: JobRow, left_at_rung: int | None, nearness: float | None = None) -> None:
-    job.priority = priority_of(job.kind, left_at_rung or 0, nearness)
+def _rest(session: Session, job: JobRow, left_at_rung: int | None) -> None:
+    job.priority = priority_of(job.kind, left_at_rung or 0)
     job.attempt = job.errors = 0
     job.failure = job.at_source = job.at_rung = None
     if left_at_rung is not None:

@@ -105,13 +105,13 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
                 with transaction(context.sessions, context.bell.ring) as session:
                     record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
             else:
-                if recorder.add(record, next_priority=_priority_after(cells, done)):
+                if recorder.add(record, next_priority=priority_after(cells, done)):
                     return
     if unavailable is not None:
         raise unavailable
 
 
-def _priority_after(cells: list[Cell], done: int) -> int | None:
+def priority_after(cells: list[Cell], done: int) -> int | None:
     """What another target's work must precede to go before the next cell; None after the last.
 
     One level nearer is not worth loading another target for.
