@@ -159,6 +159,11 @@ def declared_content(session: Session, declaration: ModelDeclaration, checkpoint
     return content_digest(_stored(_resolve_input(declaration), outputs), task, checkpoint)
 
 
+def declared_task(session: Session, declaration: ModelDeclaration) -> TaskRow:
+    """The task in which the model of this declaration would be measured."""
+    return _task_and_map(session, declaration)[0]
+
+
 def fail_model(session: Session, model_id: int, reason: str) -> None:
     """Mark a model failed, with the reason; its recorded results stay but are in no answer."""
     model = session.get_one(ModelRow, model_id, with_for_update=True)

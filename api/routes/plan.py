@@ -40,9 +40,9 @@ def plan_registration(
             f"{len(errors)} of the models would be refused, the first because {errors[0]['message']}", errors=errors
         )
     # between two transactions: the watch may have to read, on a connection of its own
-    snapshot, backlog_seconds = services.watch.select(image_set, protocol), services.watch.estimate_seconds()
+    snapshot, backlog = services.watch.select(image_set, protocol), services.watch.backlog()
     with services.sessions.begin() as session:
-        answer = Plan.of(make_plan(session, snapshot, declaration.models, backlog_seconds))
+        answer = Plan.of(make_plan(session, snapshot, declaration.models, backlog))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
