@@ -4,9 +4,14 @@ from sqlalchemy.orm import Session
 
 from registry.analyses import fail_analyses
 from registry.jobs import Claim, fail, retry_later, take_expired
-from registry.models import fail_model, fail_network, tell_of_network
+from registry.models import fail_model, fail_network, lock_models, tell_of_network
 from registry.tables import JobKind, JobRow
 from registry.versions import raise_version
+
+# In the order of what their failures lock, and tell webhooks of.
+_BLAMED = (
+    JobKind.PREPARE, JobKind.EVALUATE, JobKind.ATTACK, JobKind.TRANSFERS, JobKind.ANALYSE, JobKind.NOTIFY
+)  # fmt: skip
 
 
 def give_up(session: Session, claimed: Claim, reason: str) -> None:
@@ -24,7 +29,13 @@ def try_again(session: Session, claimed: Claim, reason: str) -> None:
 def take_over(session: Session, lease_seconds: float) -> int:
     """Queue again what silent workers held, give up what killed several; return how many were given up."""
     given_up = take_expired(session, lease_seconds)
-    for job in given_up:
+    # of several jobs, too: first all models, by id; comparisons last, and those of single ones by id
+    lock_models(
+        session,
+        models=[job.model_id for job in given_up if job.kind is JobKind.PREPARE],
+        networks=[job.network_id for job in given_up if job.kind is JobKind.EVALUATE],
+    )
+    for job in sorted(given_up, key=lambda job: (_BLAMED.index(job.kind), job.comparison_id or 0)):
         assert job.failure is not None
         _blame(session, job, job.failure)
     return len(given_up)
