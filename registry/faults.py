@@ -1,11 +1,12 @@
 """What a job's failure means for its subject: a sentence on the model or the analysis, and nobody else held back."""
 
+from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from registry.analyses import fail_analyses
 from registry.jobs import Claim, fail, retry_later, take_expired
 from registry.models import fail_model, fail_network, lock_models, tell_of_network
-from registry.tables import JobKind, JobRow
+from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState
 from registry.versions import raise_version
 
 # In the order of what their failures lock, and tell webhooks of.
@@ -48,12 +49,28 @@ def _blame(session: Session, job: Claim | JobRow, reason: str) -> None:
     elif job.kind is JobKind.ANALYSE:
         assert job.comparison_id is not None
         fail_analyses(session, job.comparison_id, reason)
-    elif job.kind is JobKind.EVALUATE:
+    elif job.kind is JobKind.EVALUATE and not _may_do_elsewhere(session, job):
         assert job.network_id is not None
         fail_network(session, job.network_id, f"it cannot be evaluated: {reason}")
     elif job.kind is not JobKind.NOTIFY:  # which is about nobody: its own row says why
-        # an attack or its transfers fail in one comparison: the job's row says so, other comparisons go on
+        # it fails in one comparison: the job's row says so, other comparisons go on
         assert job.comparison_id is not None
         assert job.network_id is not None
         tell_of_network(session, job.network_id, f"its {job.kind} failed: {reason}", job.comparison_id)
         raise_version(session, job.comparison_id)
+
+
+def _may_do_elsewhere(session: Session, job: Claim | JobRow) -> bool:
+    """Whether the network was evaluated, or is still to be, in another comparison that measures."""
+    return session.execute(
+        select(
+            exists().where(
+                JobRow.kind == JobKind.EVALUATE,
+                JobRow.network_id == job.network_id,
+                JobRow.comparison_id != job.comparison_id,
+                JobRow.state != JobState.FAILED,
+                ComparisonRow.id == JobRow.comparison_id,
+                ComparisonRow.state == ComparisonState.MEASURING,
+            )
+        )
+    ).scalar_one()
