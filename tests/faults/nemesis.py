@@ -55,7 +55,7 @@ SHARES = {
 PROXIED = (POSTGRES, VALKEY, API)
 # A fault that meets nothing (its process is dead, nobody is connected) waits for so long for something to meet; one for
 # a worker in the middle of a job, until one has started and been given a job.
-PATIENCE_SECONDS, PATIENCE_FOR_WORK_SECONDS = 5.0, 45.0
+PATIENCE_SECONDS, PATIENCE_FOR_WORK_SECONDS = 5.0, 30.0
 AIM_SECONDS = 1.0
 BALLAST = hashlib.sha256(b"ballast").digest()
 
