@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -150,6 +150,17 @@ def declared_content(session: Session, declaration: ModelDeclaration, checkpoint
     """The content digest of the model that `register_model` would enter for this declaration and file's sha256."""
     task, outputs = _task_and_map(session, declaration)
     return content_digest(_stored(_resolve_input(declaration), outputs), task, checkpoint)
+
+
+def declared_task(session: Session, declaration: ModelDeclaration) -> TaskRow:
+    """The task in which the model of this declaration would be measured."""
+    return _task_and_map(session, declaration)[0]
+
+
+def lock_models(session: Session, *, models: Sequence[int | None], networks: Sequence[int | None]) -> None:
+    """Lock these models, and all of these networks, by id."""
+    which = or_(ModelRow.id.in_(models), ModelRow.network_id.in_(networks))
+    session.execute(select(ModelRow.id).where(which).order_by(ModelRow.id).with_for_update()).all()
 
 
 def fail_model(session: Session, model_id: int, reason: str) -> None:

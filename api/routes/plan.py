@@ -58,9 +58,9 @@ def plan_registration(
             errors=errors[:MAX_ERRORS],
         )
     # between two transactions: the watch may have to read, on a connection of its own
-    snapshot, backlog_seconds = services.watch.select(image_set, protocol), services.watch.estimate_seconds()
+    snapshot, backlog = services.watch.select(image_set, protocol), services.watch.backlog()
     with services.sessions.begin() as session:
-        answer = Plan.of(make_plan(session, snapshot, declaration.models, backlog_seconds))
+        answer = Plan.of(make_plan(session, snapshot, declaration.models, backlog))
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

@@ -19,6 +19,11 @@ from registry.tables import JobKind, JobRow, JobState, RefusalRow
 
 T = TypeVar("T")
 _SERIALS = itertools.count(1)
+_ENDED = {
+    JobKind.EVALUATE: "it cannot be evaluated",
+    JobKind.ATTACK: "its attack failed",
+    JobKind.TRANSFERS: "the attacks of others on it failed",
+}
 NOTHING = SoloMeasures({}, {}, {})
 
 
@@ -38,7 +43,7 @@ class Snapshot:
 
     serial: differs between any two snapshots of this process, so it can key what was computed from one.
     members: the models that answers hold, by name; two of them may share a network.
-    failures: what ended a network's attack or transfers here, until they are tried again.
+    failures: what ended a network's evaluation, attack or transfers here, until they are tried again.
     """
 
     serial: int
@@ -184,17 +189,16 @@ def _read_snapshot(
 
 
 def _read_failures(connection: Connection, comparison_ids: set[int]) -> dict[int, dict[int, str]]:
-    """For each of the comparisons, why a network's attack or transfers ended. No version tells of a failed job."""
+    """For each of the comparisons, why a network's measuring ended there. No version tells of a failed job."""
     failures: dict[int, dict[int, str]] = {each: {} for each in comparison_ids}
     query = (
         select(JobRow.comparison_id, JobRow.network_id, JobRow.kind, JobRow.failure)
-        .where(JobRow.state == JobState.FAILED, JobRow.kind.in_((JobKind.ATTACK, JobKind.TRANSFERS)))
+        .where(JobRow.state == JobState.FAILED, JobRow.kind.in_(_ENDED))
         .order_by(JobRow.kind.desc())  # without an attack there is nothing to transfer: it comes last, and stays
     )
     for comparison_id, network_id, kind, failure in connection.execute(query):
         if comparison_id in failures and network_id is not None:
-            what = "its attack failed" if kind is JobKind.ATTACK else "the attacks of others on it failed"
-            failures[comparison_id][network_id] = f"{what}: {failure}"
+            failures[comparison_id][network_id] = f"{_ENDED[kind]}: {failure}"
     return failures
 
 

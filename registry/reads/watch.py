@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from registry.errors import NotFoundError, UnavailableError
 from registry.reads.outage import explain
-from registry.reads.pace import Pace
+from registry.reads.pace import Backlog, Pace
 from registry.reads.progress import ComparisonProgress, count_progress, read_comparison_progress
 from registry.reads.snapshot import Snapshot, View, read_view
 from registry.reads.zoo import Comparison
@@ -139,6 +139,11 @@ class Watch:
         if not view.snapshots.keys() >= set(measuring):
             self.refresh()
         return self.pace.estimate_seconds()
+
+    def backlog(self) -> Backlog:
+        """What is left in the comparisons that measure, and for how long, if that can be told."""
+        self.estimate_seconds()  # holds all of them
+        return self.pace.backlog(self.view())
 
     def select_for_task(self, task_id: int) -> Snapshot | None:
         """The snapshot of the task's default or first comparison; None when nothing compares models of it."""

@@ -200,6 +200,10 @@ def test_a_failure_in_one_comparison_is_none_in_another(api: Api, zoo: World) ->
     assert api.get("/models/vit-new").json()["progress"]["stage"] == "evaluating"
     other = api.get("/models/vit-new?image_set=other").json()["progress"]
     assert (other["stage"], other["reason"]) == ("failed", "its attack failed: no gradient.")
+    zoo.end_job(JobKind.EVALUATE, zoo.networks["vit-a"], "it answers NaN.")
+    here = eventually(api, "/models/vit-a?image_set=other", lambda model: model["progress"]["stage"] == "failed")
+    assert here["progress"]["reason"] == "it cannot be evaluated: it answers NaN."
+    assert api.get("/models/vit-a").json()["progress"]["stage"] != "failed"
 
 
 def test_refused_cells_are_counted_with_the_reason_of_the_first(api: Api, world: World) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 
 from registry.access import LOCAL
 from registry.database import make_engine
@@ -19,7 +19,17 @@ from registry.reads.snapshot import Snapshot, View, read_view
 from registry.reads.watch import Watch
 from registry.reevaluation import re_evaluate
 from registry.remaking import replace_attack
-from registry.tables import AttackRow, ComparisonRow, JobKind, Lane, ModelRow, ModelState, NameRow, Part
+from registry.tables import (
+    AttackRow,
+    ComparisonRow,
+    EvaluationRow,
+    JobKind,
+    Lane,
+    ModelRow,
+    ModelState,
+    NameRow,
+    Part,
+)
 from registry.versions import raise_all_versions
 from sat_engine import bits
 from sat_engine.scores import MISSING, above_noise, above_noise_counts, score
@@ -157,6 +167,19 @@ def test_the_noise_verdict_is_the_engines_on_the_bits(world: World) -> None:
         assert snapshot.cells.above_noise[snapshot.position[source], snapshot.position[target]] == expected
         verdicts.add(expected)
     assert verdicts == {True, False}
+
+
+def test_a_second_rung_without_its_first_is_not_taken_for_it(world: World) -> None:
+    """Where an attack's images could not be made again, rung 0 is being attacked anew while rung 1 stands."""
+    network = world.add_model("resnet-a")
+    before = read(engine_of(world)).snapshots[world.comparison_id].measures.solo[network]
+    assert before.attack is not None
+    assert before.attack.rungs == 2
+    with world.sessions.begin() as session:
+        session.execute(delete(AttackRow).where(AttackRow.rung == 0))
+        session.execute(delete(EvaluationRow).where(EvaluationRow.part == Part.ATTACK, EvaluationRow.rung == 0))
+    after = read(engine_of(world)).snapshots[world.comparison_id].measures.solo[network]
+    assert (after.attack, after.evaluated_rungs, after.accuracies.get(Part.ATTACK)) == (None, 0, None)
 
 
 def test_a_cell_onto_a_network_without_an_attack_is_neither_above_noise_nor_below(world: World) -> None:

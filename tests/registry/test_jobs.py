@@ -37,6 +37,7 @@ from registry.tables import (
     Lane,
     ModelRow,
     ModelState,
+    ProtocolRow,
     RefusalRow,
 )
 
@@ -370,6 +371,27 @@ def test_a_newcomer_does_not_revive_what_failed(small):
     with small.sessions.begin() as session:
         assert retry_measuring(session, target)
     assert small.claim().attempt == 1
+
+
+def test_an_evaluation_that_fails_in_one_comparison_leaves_the_others(small):
+    """Only a network that can be evaluated nowhere is a failed one."""
+    network = small.add_network("a")
+    with small.sessions.begin() as session:
+        second = ComparisonRow(
+            image_set_id=small.image_set_id, state=ComparisonState.MEASURING,
+            protocol_id=session.scalars(select(ProtocolRow.id).where(ProtocolRow.name == "pgd-paper")).one(),
+        )  # fmt: skip
+        session.add(second)
+        session.flush()
+        for comparison_id in (small.comparison_id, second.id):
+            want(session, JobKind.EVALUATE, network_id=network, comparison_id=comparison_id)
+    for expected in (ModelState.READY, ModelState.FAILED):
+        claimed = small.claim()
+        with small.sessions.begin() as session:
+            give_up(session, claimed, "it answers NaN")
+        with small.sessions() as session:
+            assert session.scalars(select(ModelRow.state)).one() is expected
+            assert session.get_one(JobRow, claimed.job_id).state is JobState.FAILED
 
 
 def test_a_paused_comparison_keeps_its_jobs_waiting(small):
