@@ -21,9 +21,8 @@ from registry.tables import (
 )
 from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
+from sat_engine.accuracy import is_near_chance
 
-# An accuracy that closes less than this share of the way from chance to 1 is "near chance".
-NEAR_CHANCE = 0.1
 # Percentage points between the accuracy that was declared and the one that is measured.
 TOLERATED_POINTS = 3.0
 WHAT_TO_CHECK = "Check mean and std, the channels (RGB or BGR, 1 or 3), the input size, and the order of `classes`."
@@ -145,9 +144,8 @@ def _judging_image_set(network_id: int) -> ScalarSelect[int]:
 
 def _concern(accuracy: float, n: int, classes: int, expected: float | None) -> str | None:
     measured = f"it gets {accuracy:.1%} of {n} images right"
-    chance = 1 / classes
-    if accuracy < chance + NEAR_CHANCE * (1 - chance):
-        return f"{measured}, where guessing gets {chance:.1%}. {WHAT_TO_CHECK}"
+    if is_near_chance(accuracy, classes):
+        return f"{measured}, where guessing gets {1 / classes:.1%}. {WHAT_TO_CHECK}"
     if expected is not None and 100 * abs(accuracy - expected) > TOLERATED_POINTS:
         return f"{measured}, where {expected:.1%} was expected. {WHAT_TO_CHECK}"
     return None

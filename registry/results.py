@@ -215,6 +215,12 @@ def refuse_cell(
     )
 
 
+def record_unattackable(session: Session, claimed: Claim, reason: str) -> None:
+    """Record that the comparison's attack cannot be made against the claim's network."""
+    assert claimed.network_id is not None
+    record_refusal(session, claimed, claimed.network_id, 0, reason)
+
+
 def retry_measuring(session: Session, network_id: int) -> bool:
     """Queue a network's failed jobs and forget the refusals of its cells; whether there were any."""
     failed = session.execute(
@@ -225,12 +231,13 @@ def retry_measuring(session: Session, network_id: int) -> bool:
     refused = session.execute(
         delete(RefusalRow)
         .where(or_(RefusalRow.source_id == network_id, RefusalRow.target_id == network_id))
-        .returning(RefusalRow.target_id, RefusalRow.comparison_id)
+        .returning(RefusalRow.target_id, RefusalRow.source_id, RefusalRow.comparison_id)
     ).all()
     for kind, comparison_id in failed:
         want(session, kind, network_id=network_id, comparison_id=comparison_id)
-    for target_id, comparison_id in sorted(set(refused)):
-        want(session, JobKind.TRANSFERS, network_id=target_id, comparison_id=comparison_id)
+    for target_id, source_id, comparison_id in sorted({tuple(each) for each in refused}):
+        kind = JobKind.ATTACK if source_id == target_id else JobKind.TRANSFERS
+        want(session, kind, network_id=target_id, comparison_id=comparison_id)
     return bool(failed or refused)
 
 

@@ -58,6 +58,7 @@ class Classifier(nn.Module):
         self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
         self.precision, self.lowering = precision, lowering
         self.plan: Plan | None = None  # how it was built
+        self.class_names: tuple[str, ...] | None = None  # of a pretrained network's outputs, where they are known
         self._batch = batch
         self.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sat_engine import measure
+from sat_engine.accuracy import require_above_chance
 from sat_engine.classifier import Classifier
 from sat_engine.errors import NotComputableError
 from sat_engine.protocol import PRESETS, Protocol
@@ -59,7 +60,8 @@ def sat_matrix(
     """Return the matrix over images uint8 (n, side, side, channels) with labels (n,); progress hears shares of 1.
 
     Every network is attacked once and every set of adversarial images goes once through every other network.
-    NotComputableError where logits or gradients are not finite.
+    NotComputableError where logits or gradients are not finite, or where a network is right hardly more often than by
+    guessing: its labels are then in another order.
     """
     names, networks = tuple(classifiers), list(classifiers.values())
     # in forwards an image: one for the clean bits, two a step, one each for own images and noise, one a transfer
@@ -75,6 +77,7 @@ def sat_matrix(
     attacks = []
     for i, network in enumerate(networks):
         correct[i] = measure.correct(measure.evaluate(network, images), labels)
+        require_above_chance(names[i], correct[i], len(network.class_map))
         done += 1
         attacks.append(measure.attack(network, images, labels, correct[i], protocol, progress=hear(attack_cost)))
         fooled[i, i] = attacks[i].fooled

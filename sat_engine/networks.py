@@ -194,6 +194,7 @@ def _first_line(error: Exception) -> str:
 def pretrained(name: str, *, image_channels: int = 3, device: str | torch.device = "cpu") -> Classifier:
     """Return one of timm's pretrained networks, such as "resnet18.a1_in1k", with its own input size and outputs.
 
+    Its class_names, where the hub or timm knows them, are what read_folder takes to label a folder with some of them.
     Raises as sat_engine.io.pretrained.fetch does.
     """
     from sat_engine.io.pretrained import fetch
@@ -209,4 +210,6 @@ def pretrained(name: str, *, image_channels: int = 3, device: str | torch.device
         std=found.std,
         class_map=tuple(range(found.num_classes)),
     )
-    return build(spec, found.tensors, image_channels=image_channels, device=device)
+    classifier = build(spec, found.tensors, image_channels=image_channels, device=device)
+    classifier.class_names = found.class_names
+    return classifier

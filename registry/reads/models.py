@@ -159,7 +159,7 @@ def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None
         numeric_path=summary.solo.numeric_path,
         self_fooling=self_fooling,
         noise=noise,
-        flags=tuple(_flags(self_fooling, noise)),
+        flags=tuple(_flags(self_fooling, noise if snapshot and snapshot.comparison.noise_is_a_measure else None)),
     )
 
 

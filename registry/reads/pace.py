@@ -103,6 +103,8 @@ def _work(snapshot: Snapshot) -> tuple[float, float]:
     attack_cost = 2 * comparison.gradients
     done = float(sizes[recorded].sum()) + attack_cost * float(sizes[np.minimum(attacked, wanted)].sum())
     refused = sum(_refused_images(snapshot, each, rungs, sizes) for each in snapshot.refusals)
+    for row in np.flatnonzero(snapshot.is_unattackable):
+        refused += float(sizes[rungs[row]].sum()) + attack_cost * float(sizes[wanted[row]])
     return done + refused, float(sizes[rungs].sum()) + attack_cost * float(sizes[wanted].sum())
 
 

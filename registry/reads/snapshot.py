@@ -1,7 +1,6 @@
 """One comparison as it was at one version, in memory: what hot reads answer from without a query."""
 
 import itertools
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -43,6 +42,8 @@ class Snapshot:
 
     serial: differs between any two snapshots of this process, so it can key what was computed from one.
     members: the models that answers hold, by name; two of them may share a network.
+    unattackable: the networks that the protocol's attack cannot be made against, and why: their cells as a source
+    never come, and refusals do not list them.
     failures: what ended a network's evaluation, attack or transfers here, until they are tried again.
     """
 
@@ -53,6 +54,7 @@ class Snapshot:
     measures: SoloMeasures
     cells: Cells
     refusals: tuple[Refusal, ...]
+    unattackable: Mapping[int, str]
     failures: Mapping[int, str]
     _derived: dict[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
 
@@ -89,18 +91,20 @@ class Snapshot:
         return np.array([each.id for each in self.members], dtype=np.int64)
 
     @cached_property
-    def refused_with(self) -> Mapping[int, frozenset[int]]:
-        """The networks with which a network has a pair that cannot be measured."""
-        partners: defaultdict[int, set[int]] = defaultdict(set)
-        for each in self.refusals:
-            partners[each.source_id].add(each.target_id)
-            partners[each.target_id].add(each.source_id)
-        return {network: frozenset(others) for network, others in partners.items()}
+    def refused(self) -> Mapping[frozenset[int], str]:
+        """Why a pair of networks has a cell that cannot be measured, though its source was attacked."""
+        return {frozenset({each.source_id, each.target_id}): each.reason for each in self.refusals}
 
     @cached_property
-    def refused(self) -> Mapping[frozenset[int], str]:
-        """Why a pair of networks cannot be measured."""
-        return {frozenset({each.source_id, each.target_id}): each.reason for each in self.refusals}
+    def is_unattackable(self) -> NDArray[np.bool_]:
+        """Which networks (m,) of `cells` are unattackable."""
+        return np.isin(self.cells.networks, list(self.unattackable))
+
+    def find_refusal(self, one: int, other: int) -> str | None:
+        """Why a pair of networks cannot be measured; None where it can, in one direction at least."""
+        if one in self.unattackable and other in self.unattackable:
+            return self.unattackable[one]
+        return self.refused.get(frozenset({one, other}))
 
     def find(self, reference: str) -> Model:
         """The model of that name in this comparison; NotFoundError, or InvalidError when it is of another task."""
@@ -172,10 +176,11 @@ def _read_snapshot(
     cells = read_cells(
         connection,
         networks,
-        NoiseTest(connection, comparison.id, attacks, measures.attack_bits),
+        NoiseTest(connection, comparison, attacks, measures.attack_bits),
         previous=previous.cells if previous else None,
         known_version=previous.comparison.version if previous else -1,
     )
+    refusals = _read_refusals(connection, comparison, frozenset(networks))
     return Snapshot(
         serial=next(_SERIALS),
         zoo=zoo,
@@ -183,7 +188,8 @@ def _read_snapshot(
         members=members,
         measures=measures,
         cells=cells,
-        refusals=_read_refusals(connection, comparison, frozenset(networks)),
+        refusals=tuple(each for each in refusals if each.source_id != each.target_id),
+        unattackable={each.source_id: each.reason for each in refusals if each.source_id == each.target_id},
         failures=failures,
     )
 

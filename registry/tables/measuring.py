@@ -172,7 +172,10 @@ class TransferRow(Base):
 
 
 class RefusalRow(Base):
-    """A cell that could not be measured, and why; its neighbours go on."""
+    """A cell that could not be measured, and why; its neighbours go on.
+
+    A network's cell with itself, on rung 0, says that the comparison's attack cannot be made against it at all.
+    """
 
     __tablename__ = "refusals"
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparisons.id"), primary_key=True)

@@ -12,6 +12,8 @@ from PIL import Image
 
 import sat_engine
 from sat_engine import measure, networks, read_folder, sat_matrix
+from sat_engine.accuracy import is_near_chance
+from sat_engine.errors import NotComputableError
 from sat_engine.io.folders import FolderError
 from sat_engine.matrix import assemble
 from sat_engine.scores import count_pair, score
@@ -56,6 +58,17 @@ def test_a_matrix_holds_what_its_parts_measure(zoo: Any, digits: Any, quick: Any
     assert matrix.scores[0, 1] == score(counts)
     assert matrix.self_fooling[0] == results[names[0]].fooled.sum() / a.correct.sum()
     assert f"{matrix.sat[0, 1]:.2f}" in matrix.table()
+
+
+def test_labels_in_another_order_than_the_outputs_are_refused(zoo: Any, digits: Any, quick: Any) -> None:
+    networks = {name: trained.classifier for name, trained in zoo.items()}
+    with pytest.raises(NotComputableError, match=r"byobnet gets .* of 230 images right, where guessing gets 10\.0%"):
+        sat_matrix(networks, digits.images, (digits.labels + 1) % 10, quick)
+
+
+def test_an_accuracy_is_near_chance_below_a_tenth_of_the_way_to_all() -> None:
+    assert [is_near_chance(accuracy, 10) for accuracy in (0.05, 0.18, 0.2, 0.9)] == [True, True, False, False]
+    assert [is_near_chance(accuracy, 1000) for accuracy in (0.001, 0.1, 0.11)] == [True, True, False]
 
 
 def test_a_pair_without_common_images_has_no_score() -> None:
@@ -104,7 +117,9 @@ def test_the_readme_s_code_runs(folder: Path, zoo: Any, monkeypatch: pytest.Monk
 
     def build_trained(name: str) -> networks.Classifier:
         trained = next(members)
-        return networks.build(trained.spec, trained.tensors, image_channels=3)
+        built = networks.build(trained.spec, trained.tensors, image_channels=3)
+        built.class_names = tuple("0123456789")
+        return built
 
     monkeypatch.setattr(networks, "pretrained", build_trained)
     monkeypatch.chdir(folder.parent)

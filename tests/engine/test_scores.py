@@ -76,6 +76,17 @@ def test_a_pair_nobody_fooled_is_at_the_floor_and_says_how_sure() -> None:
     assert scored.interval[1] > log(0.3), "812 images cannot rule out 0.3 %"
 
 
+@pytest.mark.parametrize("counts", [(50, 50, 50, 50), (50, 50, None, None)])
+def test_a_pair_that_everything_fooled_is_at_the_top_and_says_how_sure(counts: tuple[int, int, int, int]) -> None:
+    scored = score(PairCounts(*counts))
+    assert scored.percent == scored.percent_interval[1] == 100
+    assert scored.sat == scored.interval[1] == pytest.approx(log(100))
+    # the mirror of a pair of 50 images that nobody fooled
+    none = score(PairCounts(50, 0, 0, 0))
+    assert scored.percent_interval[0] == pytest.approx(100 - none.percent_interval[1])
+    assert not scored.at_floor
+
+
 def test_one_image_of_five_thousand_is_told_from_none() -> None:
     assert score(PairCounts(5000, 1, 0, 0)).sat >= score(PairCounts(5000, 0, 0, 0)).sat
     assert score(PairCounts(5000, 1, 1, 0)).sat > log(FLOOR_PERCENT)

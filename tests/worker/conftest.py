@@ -31,6 +31,7 @@ from registry.protocols import create_protocol
 from registry.storage.artifacts import ArtifactStore
 from registry.tables import AttackRow, EvaluationRow, JobRow, JobState, ModelRow, NetworkRow, PairRow, TransferRow
 from sat_engine.io.tensors import write_arrays
+from sat_engine.scores import MISSING
 
 N_ATTACK, N_SELECT, N_REPORT, PREFIX = 96, 24, 24, 64
 QUICK = Recipe(epochs=4)
@@ -136,7 +137,10 @@ class Workshop:
                     for row in session.scalars(select(TransferRow))
                 ),
                 "pairs": sorted(
-                    (*sorted((digest[row.a_id], digest[row.b_id])), row.rungs, row.n, row.fooled_both)
+                    (
+                        *sorted((digest[row.a_id], digest[row.b_id])), row.rungs, row.n,
+                        MISSING if row.fooled_both is None else row.fooled_both,
+                    )
                     for row in session.scalars(select(PairRow))
                 ),
             }  # fmt: skip

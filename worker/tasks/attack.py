@@ -9,9 +9,10 @@ from registry.jobs import finish_with, hold
 from registry.meetings import want_meetings
 from registry.pending import pending_attacks
 from registry.protocols import load_protocol
-from registry.results import AttackRecord, record_attack
+from registry.results import AttackRecord, record_attack, record_unattackable
 from registry.tables import EvaluationRow, Part
 from sat_engine import measure
+from sat_engine.errors import NotAttackableError
 from worker.context import Context
 from worker.lease import Lease
 from worker.loading import load_classifier
@@ -36,7 +37,12 @@ def run(context: Context, lease: Lease) -> None:
             hold(session, claimed)
             want_meetings(session, claimed, image_set)
     for evaluation in evaluations:
-        record = _attack(context, lease, subject, evaluation)
+        try:
+            record = _attack(context, lease, subject, evaluation)
+        except NotAttackableError as error:
+            with transaction(context.sessions, context.bell.ring) as session:
+                record_unattackable(session, claimed, str(error))
+            continue
         with transaction(context.sessions, context.bell.ring) as session:
             record_attack(session, claimed, record)
     with transaction(context.sessions, context.bell.ring) as session:
