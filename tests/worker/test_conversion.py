@@ -9,17 +9,22 @@ import sys
 import time
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from registry.declarations import ModelDeclaration
+from registry.errors import StorageFullError
+from registry.storage.artifacts import ArtifactStore, StoreLimits
 from registry.tables import ModelState
 from sat_engine.errors import CheckpointError
 from sat_engine.io.formats import CheckpointFormat, format_of
 from sat_engine.io.weights import read_weights
 from worker.conversion import confinement
 from worker.conversion.converter import convert, read_report
+from worker.tasks.prepare import _converted
 
 
 class Command:
@@ -177,3 +182,17 @@ def test_a_worker_prepares_a_pth_file_and_fails_a_hostile_one(workshop, members,
     assert "not finite" in (not_a_number.failure or "")
     assert not witness.exists()
     assert not list(workshop.store.spool.glob("conversion-*"))
+
+
+def test_a_conversion_stops_where_the_disk_does(sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = saved(tmp_path / "a.pth", {"a": torch.zeros(1000)})
+    store = ArtifactStore(str(tmp_path / "artifacts"), tmp_path / "cache", StoreLimits(min_free=1))
+    context: Any = SimpleNamespace(store=store, sessions=sessions)
+    lease: Any = SimpleNamespace(check=lambda: None)
+    assert set(_converted(context, lease, source)) == {"a"}
+    free = iter([2**30, 2**30])  # for the look before it begins: the store's, and that of its message
+    for module in ("registry.storage.disk", "registry.storage.artifacts"):
+        monkeypatch.setattr(f"{module}.free_bytes", lambda _: next(free, 0))
+    with pytest.raises(StorageFullError):
+        _converted(context, lease, source)
+    assert not list(store.spool.iterdir())
