@@ -17,6 +17,7 @@ from api.live import Live
 from api.metrics import Metrics
 from api.renderings import Renderings
 from api.traffic import Traffic
+from api.waiting import Waiters
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.errors import UnavailableError
@@ -25,6 +26,8 @@ from registry.settings import Settings
 from registry.storage.artifacts import ArtifactStore, open_store
 
 _log = logging.getLogger(__name__)
+# Of one key, those that nobody asked before: each is work for a light worker, and a row.
+QUESTIONS_PER_MINUTE = 240
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class Services:
     live: Live
     keys: KeyRing
     writes: WriteLimit
+    questions: WriteLimit
+    waiters: Waiters
     metrics: Metrics
 
     @contextmanager
@@ -79,6 +84,8 @@ def make_services(settings: Settings, traffic: Traffic) -> Services:
         live=Live(watch),
         keys=KeyRing(sessions),
         writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
+        questions=WriteLimit(settings.redis_url, QUESTIONS_PER_MINUTE, namespace="sat-questions"),
+        waiters=Waiters(sessions),
         metrics=Metrics(sessions, watch, traffic),
     )
 

@@ -72,7 +72,7 @@ def _converted(context: Context, lease: Lease, path: Path) -> Mapping[str, Tenso
     context.store.require_room(path.stat().st_size, context.sessions)
     with tempfile.TemporaryDirectory(prefix="conversion-", dir=context.store.spool) as folder:
         # what was read stays mapped after the file is gone
-        return read_weights(convert(path, Path(folder), heed))
+        return read_weights(convert(path, Path(folder), heed, strict=context.settings.conversion == "strict"))
 
 
 def _fetch(model: ModelRow) -> _Declared:
