@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -217,3 +218,21 @@ def test_a_strict_server_reads_no_pickle_without_its_whole_confinement(
     assert (tmp_path / "strict" / "converted.safetensors").stat().st_size == 0
     assert set(read_weights(convert(source, tmp_path / "warn", never))) == set(STATE)
     assert "a conversion ran without a network namespace" in caplog.text
+
+
+def test_a_link_in_an_archive_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "linked"
+    torch.save(STATE, target)
+    for name in ("archive/data.pkl", "archive/data/0", "../../linked"):
+        source = tmp_path / f"{name.replace('/', '-')}.pth"
+        with zipfile.ZipFile(source, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({}, 2)) if name != "archive/data.pkl" else None
+            link = zipfile.ZipInfo(name)
+            link.create_system, link.external_attr = 3, 0o120777 << 16
+            archive.writestr(link, str(target))
+        folder = tmp_path / f"of {source.name}"
+        folder.mkdir()
+        with pytest.raises(CheckpointError, match="could not be converted"):
+            convert(source, folder, never)
+        assert {path.name for path in folder.iterdir()} <= {"converted.safetensors", "report"}
+    assert set(torch.load(target, weights_only=True)) == set(STATE)
