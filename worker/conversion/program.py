@@ -5,6 +5,7 @@ started by worker/conversion/converter.py, which trusts neither the report nor t
 """
 
 import argparse
+import codecs
 import io
 import json
 import os
@@ -45,7 +46,10 @@ def main() -> None:
         without += give_up_the_rest(**limits["process"])
         if limits["strict"]:
             _require_all(without)
-        report: dict[str, Any] = {"tensors": _convert(limits["output_bytes"])}
+        # descriptors, which end with the process
+        source, target = open(0, "rb", closefd=False), open(1, "wb", closefd=False)  # noqa: SIM115
+        report: dict[str, Any] = {"tensors": _convert(source, target, limits["output_bytes"])}
+        target.flush()
     except RefusedError as error:
         report = {"refused": str(error)}
     except MemoryError:
@@ -84,16 +88,17 @@ def _warm_up() -> None:
             _dtype(name, tensor)
             _bytes(tensor)
     zipfile.is_zipfile(io.BytesIO(b"PK"))
+    codecs.lookup("cp437")  # of names in archives that another program packed
     try:
         torch.load(io.BytesIO(b"\x80\x02c__builtin__\neval\n."), weights_only=True)
     except pickle.UnpicklingError as error:
         _explain(error)
 
 
-def _convert(output_bytes: int) -> int:
+def _convert(source: IO[bytes], target: IO[bytes], output_bytes: int) -> int:
+    """Write the source's tensors to the target; how many those are."""
     import torch
 
-    source = open(0, "rb", closefd=False)  # noqa: SIM115  a descriptor, which ends with the process
     if source.read(2) == b"PK":
         _check_archive(source)
     source.seek(0)
@@ -101,8 +106,7 @@ def _convert(output_bytes: int) -> int:
     tensors = dict(_unique(_flatten(found)))
     if not tensors:
         raise RefusedError(f"it holds no tensor; {SAVE}")
-    with open(1, "wb", closefd=False) as target:
-        _write(tensors, target, output_bytes)
+    _write(tensors, target, output_bytes)
     return len(tensors)
 
 
