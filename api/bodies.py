@@ -30,6 +30,7 @@ FILES, FILES_OF_ONE = 16, 8
 MOST_OPENINGS = 100_000
 Take = Callable[[int], None]
 _TAKE = "sat.take"
+_FULL = "too many requests with bodies are being read here now: send it again in a moment."
 UPLOADS = frozenset({"/models", "/image-sets"})
 PIECES = "/uploads/"
 
@@ -43,9 +44,9 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, stall_seconds: float) -> None:
         self._app = app
         self._stall_seconds = stall_seconds
-        self._known = Budget(HELD_BYTES, HELD_BY_ONE)
-        self._strangers = Budget(HELD_BY_STRANGERS, HELD_BY_STRANGERS)
-        self._files = Budget(FILES, FILES_OF_ONE)
+        self._known = Budget(HELD_BYTES, HELD_BY_ONE, _FULL)
+        self._strangers = Budget(HELD_BY_STRANGERS, HELD_BY_STRANGERS, _FULL)
+        self._files = Budget(FILES, FILES_OF_ONE, _FULL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""

@@ -8,9 +8,13 @@ from registry.errors import UnavailableError
 
 
 class Budget:
-    """So many units in all, and at most `share` of them for one holder. For one thread: the event loop's."""
+    """So many units in all, and at most `share` of them for one holder. For one thread: the event loop's.
 
-    def __init__(self, total: int, share: int) -> None:
+    full: what is said when no more can be taken.
+    """
+
+    def __init__(self, total: int, share: int, full: str) -> None:
+        self.full = full
         self._total = total
         self._share = share
         self._held: Counter[str] = Counter()
@@ -48,6 +52,6 @@ class Held:
     def take(self, units: int) -> None:
         """So many more; UnavailableError where they do not fit now."""
         if not self._budget.fits(self._holder, units):
-            raise UnavailableError("too many requests with bodies are being read here now: send it again in a moment.")
+            raise UnavailableError(self._budget.full)
         self._budget.change(self._holder, units)
         self.units += units

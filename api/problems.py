@@ -22,6 +22,7 @@ from registry.errors import (
     RegistryError,
     RunningError,
     TooLargeError,
+    TooManyError,
     TooSlowError,
     UnavailableError,
 )
@@ -114,7 +115,7 @@ def _install_for_database(app: FastAPI) -> None:
 
 def _from_registry(error: RegistryError) -> Response:
     headers = {}
-    if isinstance(error, NotReadyError | RunningError | UnavailableError):
+    if isinstance(error, NotReadyError | RunningError | TooManyError | UnavailableError):
         headers["Retry-After"] = RETRY_SECONDS
     if isinstance(error, TooLargeError | TooSlowError):
         headers["Connection"] = "close"  # the rest of the body is not read

@@ -17,6 +17,7 @@ from api.live import Live
 from api.metrics import Metrics
 from api.renderings import Renderings
 from api.traffic import Traffic
+from api.waiting import Waiters
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.errors import UnavailableError
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 IDLE_SECONDS = 15.0
 # A first snapshot of 845,000 pairs takes two seconds, the doctor's longest question less than ten.
 STATEMENT_SECONDS = 120.0
+# Of one key, those that nobody asked before: each is work for a light worker, and a row.
+QUESTIONS_PER_MINUTE = 240
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class Services:
     live: Live
     keys: KeyRing
     writes: WriteLimit
+    questions: WriteLimit
+    waiters: Waiters
     metrics: Metrics
 
     @contextmanager
@@ -89,6 +94,8 @@ def make_services(settings: Settings, traffic: Traffic) -> Services:
         live=Live(watch),
         keys=KeyRing(sessions),
         writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
+        questions=WriteLimit(settings.redis_url, QUESTIONS_PER_MINUTE, namespace="sat-questions"),
+        waiters=Waiters(sessions),
         metrics=Metrics(sessions, watch, traffic),
     )
 

@@ -35,6 +35,8 @@ MAX_METADATA_BYTES = LARGE_BYTES
 # boundaries, part headers and metadata beside the file
 OVERHEAD_BYTES = MAX_METADATA_BYTES + 64 * 2**10
 WRITE_BYTES = 2**20
+# Sixteen files that come at once take at most 256 MiB between two looks at the disk.
+ROOM_BYTES = 16 * 2**20
 MAX_BOUNDARY_BYTES = 70  # RFC 2046
 # A text becomes objects of ten times its size: long ones are parsed one after the other.
 LONG_BYTES = 64 * 2**10
@@ -79,7 +81,9 @@ async def receive_upload(request: Request, services: Services, *, name: str) -> 
         form = _Form(name, file, limit, taking(request.scope))
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # its own dict type, by key
         try:
+            room = Room(services)
             async for chunk in request.stream():
+                await room.take(len(chunk))
                 parser.write(chunk)
                 if len(form.unwritten) >= WRITE_BYTES:
                     await run_in_threadpool(form.write)
@@ -94,7 +98,9 @@ def copied_source(services: Services, key: str) -> Iterator[Path]:
     """A copy of the operator's file that the key names (registry/sources.py); it is removed at the end."""
     with _temporary(services.store) as (path, file):
         with _disk():
-            copy_source(services.settings.sources, key, file, services.settings.max_upload_bytes)
+            copy_source(
+                services.settings.sources, key, file, services.settings.max_upload_bytes, Room(services).take_now
+            )
         yield path
 
 
@@ -260,6 +266,34 @@ class _Form:
 
     def _end(self) -> None:
         self.complete = True
+
+
+class Room:
+    """Asks again and again, while a file comes, whether the disk has room for more of it.
+
+    Many files come at once, and none of them says for sure how long it is.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._granted = 0
+
+    async def take(self, size: int) -> None:
+        """So many bytes are about to be written; StorageFullError where the disk takes no more."""
+        if size > self._granted:
+            await run_in_threadpool(self._renew, size)
+        self._granted -= size
+
+    def take_now(self, size: int) -> None:
+        """The same, outside the event loop."""
+        if size > self._granted:
+            self._renew(size)
+        self._granted -= size
+
+    def _renew(self, size: int) -> None:
+        with _disk():
+            self._services.store.require_room(size, self._services.sessions)
+        self._granted = max(size, ROOM_BYTES)
 
 
 def writing_to_disk(file: BinaryIO, unwritten: bytearray) -> None:

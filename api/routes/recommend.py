@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.analyses import Wait, ask, latest
 from api.cache import Body, make_body
 from api.reads import Reads, ReadsOf
+from api.schemas.base import Problem
 from api.schemas.ensembles import Ensemble, Evaluated
 from api.schemas.teachers import Teachers
 from registry.analyses import is_fresh
@@ -52,7 +53,7 @@ async def ensemble_query(
     )
 
 
-@router.get("/ensemble", response_model=Ensemble, summary="Models to combine")
+@router.get("/ensemble", response_model=Ensemble, summary="Models to combine", responses={429: {"model": Problem}})
 async def recommend_ensemble(
     reads: ReadsOf, query: Annotated[EnsembleQuery, Depends(ensemble_query)], wait: Wait = 2.0
 ) -> Response:
@@ -102,7 +103,7 @@ async def _evaluate(reads: Reads, choice: Choice, wait: float) -> tuple[Evaluate
     comparison = choice.snapshot.comparison
     if not (comparison.n_select and comparison.n_report):
         return "failed", None, f"image set {comparison.image_set!r} has no select or no report part to judge it on."
-    row = await ask(reads.services, choice.snapshot, AnalysisKind.ENSEMBLE, choice.question, wait=wait)
+    row = await ask(reads, choice.snapshot, AnalysisKind.ENSEMBLE, choice.question, wait=wait)
     if not is_fresh(row, comparison.version):
         return "pending", None, None
     return ("failed", None, row.failure) if row.result is None else ("done", row.result, None)

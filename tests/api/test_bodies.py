@@ -45,7 +45,7 @@ def test_only_lists_of_classes_and_plans_may_be_long(api: Api, world: World) -> 
 
 
 def test_one_holder_gets_its_share_and_all_together_the_whole() -> None:
-    budget = Budget(10, 6)
+    budget = Budget(10, 6, "come again in a moment")
     with budget.holding("a") as one, budget.holding("b") as other:
         one.take(6)
         with pytest.raises(UnavailableError, match="again in a moment"):

@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from registry.jobs import claim, want
 from registry.models import delete_model
 from registry.reads.noise import certainly_above
 from registry.reads.snapshot import Snapshot, View, read_view
-from registry.reads.watch import Watch
+from registry.reads.watch import LOOK_AGAIN_SECONDS, Watch
 from registry.reevaluation import re_evaluate
 from registry.remaking import replace_attack
 from registry.tables import (
@@ -349,3 +350,27 @@ def test_bits_of_the_select_part_are_those_recorded(zoo: World) -> None:
         np.testing.assert_array_equal(
             bits.unpack(snapshot.measures.select_bits[network], zoo.sizes[Part.SELECT]), correct[Part.SELECT]
         )
+
+
+def test_names_that_there_are_not_cost_few_readings(zoo: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[float] = []
+
+    def counted(*arguments: Any) -> View:
+        readings.append(time.monotonic())
+        return read_view(*arguments)
+
+    monkeypatch.setattr("registry.reads.watch.read_view", counted)
+    watch = Watch(engine_of(zoo))
+    watch.view()
+    for _ in range(4):
+        threads = [threading.Thread(target=watch.look_again) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    # forty callers, in a few waves: those of one wave share its reading, or the next one
+    assert 5 <= len(readings) <= 10
+    assert min(later - sooner for sooner, later in itertools.pairwise(readings)) > LOOK_AGAIN_SECONDS / 2
+    asked = time.monotonic()
+    watch.look_again()
+    assert readings[-1] > asked
