@@ -97,6 +97,7 @@ class AsyncRegistry(AsyncConnection):
     pair = _result(Routes.pair)
     matrix = _result(Routes.matrix)
     matrix_csv = _result(Routes.matrix_csv)
+    matrix_file = _result(Routes.matrix_file)
     clusters = _result(Routes.clusters)
     map = _result(Routes.map)
     importance = _result(Routes.importance)

@@ -101,6 +101,7 @@ class Registry(Connection):
     pair = _result(Routes.pair)
     matrix = _result(Routes.matrix)
     matrix_csv = _result(Routes.matrix_csv)
+    matrix_file = _result(Routes.matrix_file)
     clusters = _result(Routes.clusters)
     map = _result(Routes.map)
     importance = _result(Routes.importance)

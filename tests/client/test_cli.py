@@ -170,6 +170,22 @@ def test_what_is_registered_is_what_was_said(sat: Sat, loopback: Callable[..., A
     }
 
 
+def test_a_matrix_is_written_in_the_format_that_was_asked_for(
+    sat: Sat, loopback: Callable[..., Any], tmp_path: Path
+) -> None:
+    for options, file_format in (
+        (["--format", "npz", "--to", tmp_path / "a"], "npz"),
+        (["--to", tmp_path / "b.parquet"], "parquet"),
+        (["--csv", tmp_path / "c"], "csv"),
+    ):
+        server = loopback((200, {}, b"content"))
+        assert sat("matrix", *options, "--image-set", "digits", "--url", server.url).code == 0
+        assert server.asked == [("GET", f"/matrix?format={file_format}&image_set=digits")]
+        assert Path(options[-1]).read_bytes() == b"content"
+    for options in (["--format", "xlsx"], ["--to", tmp_path / "d.txt"]):
+        assert sat("matrix", *options, "--url", NOWHERE).code == 2
+
+
 def test_help_is_quick_and_loads_no_heavy_library() -> None:
     program = """
         import sys
