@@ -90,6 +90,7 @@ class AsyncRegistry(AsyncConnection):
     audit = _items(Routes.audit)
     webhooks = _items(Routes.webhooks)
     create_webhook = _result(Routes.create_webhook)
+    deliveries = _items(Routes.deliveries)
     delete_webhook = _result(Routes.delete_webhook)
 
     similar = _result(Routes.similar)
