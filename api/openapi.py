@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from api.access.credentials import COOKIE
 from api.access.policy import required_scope
+from api.openapi_examples import add_examples
 from api.openapi_links import LINKS
 from api.problems import MEDIA_TYPE
 from api.schemas.base import Problem
@@ -44,6 +45,24 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "s
 _REQUEST_ID = {
     "X-Request-Id": {"description": "As it was sent, or made; the server's log has it.", "schema": {"type": "string"}}
 }
+_LOCATION = {"Location": {"description": "Where it is.", "schema": {"type": "string", "format": "uri-reference"}}}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true`: the answer to an earlier request under the same Idempotency-Key.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+_OFFSET = {"Upload-Offset": {"description": "How many bytes are there.", "schema": {"type": "string"}}}
+_ETAG = {"ETag": {"description": "For If-None-Match and If-Match.", "schema": {"type": "string"}}}
+# these are shown in their lists alone
+WITHOUT_LOCATION = frozenset({"add_protocol", "make_key"})
+# changes whose answers carry the new tag
+TAGGED_CHANGES = frozenset(
+    {
+        "create_model", "patch_model", "restore_deleted_model", "retry_failed_model", "put_alias", "add_comparison",
+        "patch_comparison", "patch_worker",
+    }
+)  # fmt: skip
 
 
 def operation_id(route: APIRoute) -> str:
@@ -87,7 +106,8 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
         if scope is not None:
             operation["x-scope"] = scope.value
         _add_errors(path, method, operation, components["responses"])
-        _add_headers(method, operation)
+        _add_headers(method, path, operation)
+        add_examples(operation)
         for status, links in LINKS.get(operation["operationId"], {}).items():
             operation["responses"][status]["links"] = links
     return document
@@ -148,9 +168,29 @@ def _problem_response(status: int) -> dict[str, Any]:
     }
 
 
-def _add_headers(method: str, operation: dict[str, Any]) -> None:
-    """Reads with an entity tag can be asked for again for nothing."""
-    good = operation["responses"].get("200")
-    if method == "get" and good is not None and operation["operationId"] not in {"get_health", "get_readiness"}:
-        good.setdefault("headers", {})["ETag"] = {"schema": {"type": "string"}}
+def _add_headers(method: str, path: str, operation: dict[str, Any]) -> None:
+    """What good answers carry beside their bodies. Reads with an entity tag can be asked for again for nothing."""
+    name = operation["operationId"]
+    for status in sorted({"200", "201", "202", "204"} & set(operation["responses"])):
+        response = operation["responses"][status]
+        headers: dict[str, Any] = {}
+        new = status == "201" and name not in WITHOUT_LOCATION
+        if new or name == "add_image_set" or (status == "202" and method == "post"):
+            headers |= _LOCATION
+        if status == "202":
+            headers |= _RETRY_AFTER
+        if method == "post" and path != "/session":
+            headers |= _REPLAYED
+        if path.startswith("/uploads") and status != "204":
+            headers |= _OFFSET
+        if name in TAGGED_CHANGES or (method == "get" and _has_tag(response)):
+            headers |= _ETAG
+        response.setdefault("headers", {}).update(headers | _REQUEST_ID)
+    good = operation["responses"].get("200", {})
+    if method == "get" and "ETag" in good["headers"]:
         operation["responses"].setdefault("304", {"description": "Unchanged since the tag in If-None-Match."})
+
+
+def _has_tag(response: dict[str, Any]) -> bool:
+    """A stream has no end to make a tag of."""
+    return "text/event-stream" not in response.get("content", ())

@@ -3,9 +3,11 @@
 import json
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from client.errors import InputError, UnreachableError
 
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 HOW = "Start one with `sat serve`, or name one with --url or SAT_URL."
 
 
@@ -31,6 +33,12 @@ def find_url(option: str | None) -> str:
     if not url.startswith(("http://", "https://")):
         raise InputError(f"The URL {url!r} needs http:// or https:// in front.")
     return url.rstrip("/")
+
+
+def is_exposed(url: str) -> bool:
+    """Return whether what is sent to the URL can be read on its way: plain HTTP to another machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname not in LOOPBACK
 
 
 def _of_running_stack() -> str:

@@ -90,6 +90,7 @@ class AsyncRegistry(AsyncConnection):
     audit = _items(Routes.audit)
     webhooks = _items(Routes.webhooks)
     create_webhook = _result(Routes.create_webhook)
+    deliveries = _items(Routes.deliveries)
     delete_webhook = _result(Routes.delete_webhook)
 
     similar = _result(Routes.similar)
@@ -97,6 +98,7 @@ class AsyncRegistry(AsyncConnection):
     pair = _result(Routes.pair)
     matrix = _result(Routes.matrix)
     matrix_csv = _result(Routes.matrix_csv)
+    matrix_file = _result(Routes.matrix_file)
     clusters = _result(Routes.clusters)
     map = _result(Routes.map)
     importance = _result(Routes.importance)

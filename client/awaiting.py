@@ -93,7 +93,7 @@ class _Steps:
             if step.sink is None or not response.is_success:
                 await response.aread()
                 return response
-            step.sink.begin()
+            step.sink.begin(response)
             async for chunk in response.aiter_bytes(CHUNK_BYTES):
                 # on a thread: the loop does not wait for a disk
                 await asyncio.to_thread(step.sink.write, chunk)

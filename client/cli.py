@@ -10,7 +10,7 @@ import typer
 from client.commands import models, naming, overview, plan, recommend, registering, similarity, upkeep, work
 from client.commands.images import images
 from client.commands.keys import keys
-from client.commands.protocols import agreement, protocols
+from client.commands.protocols import agreement, comparisons, protocols
 from client.credentials import KEY, KEY_FILE
 from client.errors import ClientError
 from client.joined import join_commands
@@ -65,6 +65,7 @@ app.command()(similarity.matrix)
 app.command()(similarity.clusters)
 app.command("map")(overview.map_models)
 app.command()(overview.importance)
+app.command()(comparisons)
 app.command()(agreement)
 app.add_typer(recommend.recommend, name="recommend")
 app.command()(work.jobs)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from client.address import find_url
+from client.address import find_url, is_exposed
 from client.credentials import find_key
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def connect(url: str | None) -> "Registry":
     """Return a client for the registry at `url`, or where the environment or the running stack says."""
     from client.registry import Registry  # httpx takes longer to load than the rest of `sat --help`
 
-    return Registry(find_url(url), key=find_key())
+    found, key = find_url(url), find_key()
+    if key is not None and is_exposed(found):
+        complaints.print(f"sat: the key goes unencrypted to {found}, for all on the way to read: use https://.")
+    return Registry(found, key=key)
 
 
 @contextmanager

@@ -76,15 +76,28 @@ Items = Generator[Step | Emit[T], Any, None]
 
 
 class Sink:
-    """A file that an answer's body is written to, from its beginning whenever the answer starts again."""
+    """A file that an answer's body is written to: continued where it broke off, if the registry still has the same."""
 
     def __init__(self, file: IO[bytes], tick: Tick | None) -> None:
         """Write to an open binary file; tick is told the bytes."""
         self._file = file
         self._tick = tick
+        self._tag: str | None = None
 
-    def begin(self) -> None:
-        """Forget what came before."""
+    def headers(self) -> dict[str, str]:
+        """Return what asks for the rest (RFC 9110, 13.1.5); nothing while there is none to continue."""
+        if self._tag is None or not self._file.tell():
+            return {}
+        return {"Range": f"bytes={self._file.tell()}-", "If-Range": self._tag}
+
+    def begin(self, response: httpx.Response) -> None:
+        """Take an answer's head: a part goes on after what came before, a whole one takes its place."""
+        if response.status_code == httpx.codes.PARTIAL_CONTENT:
+            if not response.headers.get("content-range", "").startswith(f"bytes {self._file.tell()}-"):
+                raise httpx.RemoteProtocolError("it answered another part than was asked for")
+            return
+        tag = response.headers.get("etag", "W/")
+        self._tag = None if tag.startswith("W/") else tag
         self._report(-self._file.tell())
         self._file.seek(0)
         self._file.truncate()
@@ -122,11 +135,13 @@ class Exchanges:
         headers = dict(options.pop("headers", {}))
         if method == "POST":
             headers.setdefault("Idempotency-Key", uuid4().hex)
-        step = Send(method=method, path=path, options=options, headers=headers, sink=sink)
         wait, perhaps_done = self._first_wait_seconds, False
         for attempts_left in range(self._attempts - 1, -1, -1):
+            asked = headers if sink is None else headers | sink.headers()
             try:
-                response: httpx.Response = yield step
+                response: httpx.Response = yield Send(
+                    method=method, path=path, options=options, headers=asked, sink=sink
+                )
             except httpx.TransportError as error:
                 if not attempts_left or not (method in REPEATABLE or isinstance(error, NEVER_SENT)):
                     raise self.unreachable(error) from error

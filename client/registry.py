@@ -94,6 +94,7 @@ class Registry(Connection):
     audit = _items(Routes.audit)
     webhooks = _items(Routes.webhooks)
     create_webhook = _result(Routes.create_webhook)
+    deliveries = _items(Routes.deliveries)
     delete_webhook = _result(Routes.delete_webhook)
 
     similar = _result(Routes.similar)
@@ -101,6 +102,7 @@ class Registry(Connection):
     pair = _result(Routes.pair)
     matrix = _result(Routes.matrix)
     matrix_csv = _result(Routes.matrix_csv)
+    matrix_file = _result(Routes.matrix_file)
     clusters = _result(Routes.clusters)
     map = _result(Routes.map)
     importance = _result(Routes.importance)

@@ -460,6 +460,20 @@ class RegistrationPlan(TypedDict):
     total: PlanCost
 
 
+class Delivery(TypedDict):
+    """One row of `GET /webhooks/<webhook>/deliveries`."""
+
+    id: int
+    event: str
+    payload: dict[str, Any]
+    state: str
+    attempt: int
+    not_before: str | None
+    failure: str | None
+    created_at: str
+    delivered_at: str | None
+
+
 class Alias(TypedDict):
     """One row of `GET /aliases`."""
 

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from client.address import LOOPBACK
 from client.plans import ATTEMPTS, Emit, Exchanges, Items, NextLine, Open, Pause, Plan, Send, Step, Tick
 
 __all__ = ["ATTEMPTS", "CountedFile", "Tick", "Transport", "settings_of"]
 
 T = TypeVar("T")
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # a large upload is hashed before the answer comes
 TIMEOUT = httpx.Timeout(10.0, read=300.0, write=120.0)
 HURRIED = httpx.Timeout(1.0)
@@ -115,7 +115,7 @@ class _Steps:
             if step.sink is None or not response.is_success:
                 response.read()
                 return response
-            step.sink.begin()
+            step.sink.begin(response)
             for chunk in response.iter_bytes(CHUNK_BYTES):
                 step.sink.write(chunk)
             return response

@@ -6,6 +6,7 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from registry.access import LOCAL, Actor, record_audit
 from registry.conditions import Seen, require_seen, state_of
 from registry.declarations import ComparisonChange, ComparisonDeclaration
 from registry.errors import NotFoundError
@@ -42,7 +43,7 @@ def is_live(
     )
 
 
-def create_comparison(session: Session, declaration: ComparisonDeclaration) -> ComparisonRow:
+def create_comparison(session: Session, declaration: ComparisonDeclaration, *, actor: Actor = LOCAL) -> ComparisonRow:
     """The comparison of that image set and protocol, made if it is new; it measures only when asked to.
 
     No network becomes live meanwhile: it would not see this comparison, nor this one it.
@@ -57,11 +58,17 @@ def create_comparison(session: Session, declaration: ComparisonDeclaration) -> C
     )
     make_default = declaration.default if declaration.default is not None else first
     change = ComparisonChange(state=declaration.state, default=True if make_default else None)
-    return change_comparison(session, declaration.image_set, declaration.protocol, change)
+    return change_comparison(session, declaration.image_set, declaration.protocol, change, actor=actor)
 
 
 def change_comparison(
-    session: Session, image_set_name: str, protocol_name: str, change: ComparisonChange, *, seen: Seen = None
+    session: Session,
+    image_set_name: str,
+    protocol_name: str,
+    change: ComparisonChange,
+    *,
+    seen: Seen = None,
+    actor: Actor = LOCAL,
 ) -> ComparisonRow:
     """Pause, resume, or make default. What is still to be measured is asked for; a paused comparison's jobs wait.
 
@@ -90,9 +97,13 @@ def change_comparison(
             row.is_default = False
     require_seen(seen, (comparison_state(comparison.state, is_default=comparison.is_default),), "the comparison")
     session.flush()
+    before = (comparison.state, comparison.is_default)
     comparison.is_default = comparison.is_default or change.default is True
     comparison.state = change.state or comparison.state
     session.flush()
+    if before != (comparison.state, comparison.is_default):
+        detail = {"state": comparison.state.value, "default": comparison.is_default}
+        record_audit(session, actor, "comparison.change", f"{image_set_name}/{protocol_name}", detail)
     raise_version(session, comparison.id)
     session.refresh(comparison)
     return comparison

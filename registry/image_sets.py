@@ -9,6 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.access import LOCAL, Actor, record_audit
 from registry.declarations import ImageSetDeclaration, PartsDeclaration
 from registry.errors import ConflictError, InvalidError
 from registry.identity import image_set_digest
@@ -33,7 +34,12 @@ def check_content(declaration: ImageSetDeclaration, path: Path) -> None:
 
 
 def create_image_set(
-    session: Session, declaration: ImageSetDeclaration, *, content: Artifact, content_path: Path
+    session: Session,
+    declaration: ImageSetDeclaration,
+    *,
+    content: Artifact,
+    content_path: Path,
+    actor: Actor = LOCAL,
 ) -> ImageSetRow:
     """The image set of that name and content, made if it is new; ConflictError when the name holds another.
 
@@ -53,7 +59,7 @@ def create_image_set(
         prefix=prefix,
         seed=declaration.seed,
     )
-    session.execute(
+    made = session.execute(
         insert(ImageSetRow)
         .values(
             name=declaration.name,
@@ -70,7 +76,10 @@ def create_image_set(
             description=declaration.description,
         )
         .on_conflict_do_nothing()
-    )
+        .returning(ImageSetRow.id)
+    ).one_or_none()
+    if made is not None:
+        record_audit(session, actor, "image_set.create", declaration.name, {"digest": digest.hex()})
     row = session.scalars(
         select(ImageSetRow)
         .where(or_(ImageSetRow.name == declaration.name, ImageSetRow.digest == digest))

@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.access import LOCAL, Actor, record_audit
 from registry.declarations import ProtocolDeclaration
 from registry.errors import ConflictError, InvalidError
 from registry.tables import ProtocolRow
@@ -23,7 +24,7 @@ PRESET_DESCRIPTIONS = {
 }
 
 
-def create_protocol(session: Session, declaration: ProtocolDeclaration) -> ProtocolRow:
+def create_protocol(session: Session, declaration: ProtocolDeclaration, *, actor: Actor = LOCAL) -> ProtocolRow:
     """The protocol of that name and those parameters, made if it is new.
 
     ConflictError when the name means other parameters or the parameters already have another name.
@@ -33,7 +34,7 @@ def create_protocol(session: Session, declaration: ProtocolDeclaration) -> Proto
         protocol = Protocol.from_parameters(with_published(parameters))
     except ProtocolError as error:
         raise InvalidError(str(error)) from error
-    return _store(session, declaration.name, protocol, declaration.description)
+    return _store(session, declaration.name, protocol, declaration.description, actor)
 
 
 def ensure_presets(session: Session) -> None:
@@ -61,9 +62,11 @@ def _free_name(session: Session, name: str, revision: int) -> str:
     return next(each for each in candidates if each not in taken)
 
 
-def _store(session: Session, name: str, protocol: Protocol, description: str) -> ProtocolRow:
+def _store(
+    session: Session, name: str, protocol: Protocol, description: str, actor: Actor | None = None
+) -> ProtocolRow:
     digest = protocol.digest()
-    session.execute(
+    made = session.execute(
         insert(ProtocolRow)
         .values(
             name=name,
@@ -74,7 +77,10 @@ def _store(session: Session, name: str, protocol: Protocol, description: str) ->
             description=description,
         )
         .on_conflict_do_nothing()
-    )
+        .returning(ProtocolRow.id)
+    ).one_or_none()
+    if made is not None and actor is not None:
+        record_audit(session, actor, "protocol.create", name, {"digest": digest.hex()})
     row = session.scalars(select(ProtocolRow).where(ProtocolRow.name == name)).one_or_none()
     if row is None:
         same = session.scalars(select(ProtocolRow).where(ProtocolRow.digest == digest)).one()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from registry.access import LOCAL, Actor, record_audit
 from registry.conditions import Seen, require_seen, state_of
 from registry.errors import ConflictError, NotFoundError
 from registry.tables import ComparisonRow, ComparisonState, WorkerRow, WorkerWish
@@ -55,7 +56,9 @@ def report_in(session: Session, worker_id: int, memory: DeviceMemory | None) -> 
     )
 
 
-def ask_worker(session: Session, worker_id: int, wish: WorkerWish, *, seen: Seen = None) -> WorkerRow:
+def ask_worker(
+    session: Session, worker_id: int, wish: WorkerWish, *, seen: Seen = None, actor: Actor = LOCAL
+) -> WorkerRow:
     """Have a worker run, pause or drain; it hears of it within some two seconds, and claims nothing from now on.
 
     seen: the states that the caller has seen (StaleError when it is in another).
@@ -68,6 +71,8 @@ def ask_worker(session: Session, worker_id: int, wish: WorkerWish, *, seen: Seen
     if worker.left_at is not None:
         raise ConflictError(f"worker {worker_id} has left: start a worker process, which gets an id of its own.")
     require_seen(seen, (worker_state(worker),), f"worker {worker_id}")
+    if worker.wish is not wish:
+        record_audit(session, actor, "worker.order", str(worker_id), {"wish": wish.value, "host": worker.host})
     worker.wish = wish
     session.flush()
     return worker

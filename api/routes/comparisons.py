@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AfterValidator
 
+from api.access.actors import ActorOf
 from api.cache import Body, make_body
 from api.conditions import if_match, seen_states, stated_body
 from api.idempotency.once import OnceOf
@@ -32,10 +33,10 @@ ProtocolName = Annotated[
     summary="Compare models on an image set by a protocol",
     responses={status: {"model": Problem} for status in (404, 422)},
 )
-def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf, once: OnceOf) -> Response:
+def add_comparison(declaration: ComparisonDeclaration, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """The first comparison becomes the default. Nothing is measured until the state is `measuring`."""
     with services.writing() as session:
-        create_comparison(session, declaration)
+        create_comparison(session, declaration, actor=actor)
         location = f"/comparisons/{declaration.image_set}/{declaration.protocol}"
         once.done(session, 201, location=location)
     answer = _body_of(services, services.watch.comparison(declaration.image_set, declaration.protocol))
@@ -62,7 +63,13 @@ def get_comparison(image_set: ImageSetName, protocol: ProtocolName, request: Req
     responses={status: {"model": Problem} for status in (404, 412, 422)},
 )
 def patch_comparison(
-    image_set: ImageSetName, protocol: ProtocolName, change: ComparisonChange, request: Request, services: ServicesOf
+    *,
+    image_set: ImageSetName,
+    protocol: ProtocolName,
+    change: ComparisonChange,
+    request: Request,
+    services: ServicesOf,
+    actor: ActorOf,
 ) -> Response:
     """Its results stay; its jobs wait while it is `paused` or `draining`.
 
@@ -70,7 +77,7 @@ def patch_comparison(
     """
     seen = seen_states(request)
     with services.writing() as session:
-        change_comparison(session, image_set, protocol, change, seen=seen)
+        change_comparison(session, image_set, protocol, change, seen=seen, actor=actor)
     answer = _body_of(services, services.watch.comparison(image_set, protocol))
     return Response(answer.content, media_type=answer.media_type, headers={"ETag": answer.tag})
 

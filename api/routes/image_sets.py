@@ -9,6 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from pydantic import AfterValidator
 
+from api.access.actors import ActorOf
 from api.cache import make_body, matches
 from api.idempotency.once import Once, OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
@@ -16,6 +17,7 @@ from api.schemas.base import Problem
 from api.schemas.measuring import ImageSet, ImageSetPage
 from api.services import ReadSession, Services, ServicesOf
 from api.uploads import check_tensors, parse_metadata, receive_upload
+from registry.access import Actor
 from registry.declarations import ImageSetDeclaration, require_no_nul
 from registry.image_sets import check_content, create_image_set
 from registry.reads.measuring import find_image_set, get_image_set, list_image_sets
@@ -63,10 +65,10 @@ FORM: dict[str, Any] = {
         **{status: {"model": Problem} for status in (409, 413, 415, 422)},
     },
 )
-async def add_image_set(request: Request, services: ServicesOf, once: OnceOf) -> Response:
+async def add_image_set(request: Request, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """Labelled images of one task, cut into three parts by a fixed permutation. The same again is harmless."""
     async with receive_upload(request, services, name="content") as upload:
-        answer, created = await run_in_threadpool(_create, services, once, upload.metadata, upload.file)
+        answer, created = await run_in_threadpool(_create, services, actor, once, upload.metadata, upload.file)
     return Response(
         answer.model_dump_json(),
         status_code=201 if created else 200,
@@ -115,7 +117,7 @@ def get_image_set_content(name: Name, request: Request, services: ServicesOf) ->
     )
 
 
-def _create(services: Services, once: Once, metadata: bytes, file: Path) -> tuple[ImageSet, bool]:
+def _create(services: Services, actor: Actor, once: Once, metadata: bytes, file: Path) -> tuple[ImageSet, bool]:
     """The image set as it is shown, and whether it is new."""
     declaration = parse_metadata(ImageSetDeclaration, metadata)
     check_tensors(file)
@@ -123,7 +125,7 @@ def _create(services: Services, once: Once, metadata: bytes, file: Path) -> tupl
     content = services.store.put_file(file, "image-set", services.sessions)
     with services.writing() as session:
         created = find_image_set(session, declaration.name) is None
-        create_image_set(session, declaration, content=content, content_path=file)
+        create_image_set(session, declaration, content=content, content_path=file, actor=actor)
         answer = ImageSet.of(*get_image_set(session, declaration.name))
         body = answer.model_dump_json().encode()
         once.done(session, 201 if created else 200, location=answer.links.self, body=body)

@@ -1,5 +1,6 @@
 """/models: registering, looking, fetching, deleting."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ from registry.access import Actor
 from registry.declarations import ModelDeclaration, require_no_nul
 from registry.errors import InvalidError, NotReadyError, UnsupportedError
 from registry.models import check_declaration, register_model, retry_model
-from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, find_models, search, summarise
+from registry.reads.models import SORT_KEYS, ModelFilter, checkpoint_of, find_models, summarise
+from registry.reads.search import search
 from registry.reads.zoo import Model, read_deleted
 from registry.tables import ModelState
 from registry.uploads import discard, get_upload, require_complete, settle_upload, stored_upload
@@ -70,7 +72,11 @@ async def model_filter(
     max_accuracy: Annotated[float | None, Query(ge=0, le=1, description="Evaluated, and at most this.")] = None,
     q: Annotated[
         str | None,
-        Query(max_length=500, description="Words; each must occur in name, aliases, description, tags or card."),
+        Query(
+            max_length=500,
+            description="Words, at most 16, that must all occur: parts of names, tags and architectures, beginnings of "
+            "words of descriptions and cards.",
+        ),
         AfterValidator(lambda text: text and require_no_nul(text)),
     ] = None,
 ) -> ModelFilter:
@@ -121,7 +127,9 @@ def list_all_models(
     request: Request,
     services: ServicesOf,
     wanted: Annotated[ModelFilter, Depends(model_filter)],
-    sort: Annotated[SortKey, Query(description="A minus sign: the largest first.")] = "name",
+    sort: Annotated[
+        SortKey, Query(description="A minus sign: the largest first. relevance: what `q` is about most first.")
+    ] = "name",
     deleted: Annotated[bool, Query(description="Those that can be restored, instead of those that are there.")] = False,
     limit: Limit = 50,
     cursor: Cursor = None,
@@ -130,11 +138,14 @@ def list_all_models(
 ) -> Response:
     """Models with their state, accuracy and progress."""
     chosen = select(services, image_set, protocol)
+    if sort == "relevance" and not (wanted.q or "").split():
+        raise InvalidError("`sort=relevance` orders what `q` finds: send the words in `q`, or sort by something else.")
+    models = _read_deleted(services) if deleted else services.watch.view().zoo.models
     found = find_models(
-        _read_deleted(services) if deleted else services.watch.view().zoo.models,
+        models,
         wanted,
         lambda task_id: of_task(services, chosen, task_id),
-        with_words=_search(services, wanted.q),
+        relevance=_search(services, models, wanted.q),
     )
     value = SORT_KEYS[sort.removeprefix("-")]
     page, position = page_of(
@@ -260,8 +271,8 @@ def _read_deleted(services: Services) -> tuple[Model, ...]:
         return read_deleted(session.connection())
 
 
-def _search(services: Services, q: str | None) -> frozenset[int] | None:
+def _search(services: Services, models: tuple[Model, ...], q: str | None) -> Mapping[int, float] | None:
     if q is None or not q.split():
         return None
     with services.sessions.begin() as session:
-        return search(session, q)
+        return search(session, models, q)

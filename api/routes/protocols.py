@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
+from api.access.actors import ActorOf
 from api.cache import make_body
 from api.idempotency.once import OnceOf
 from api.paging import Cursor, Limit, decode_position, next_url
@@ -23,10 +24,10 @@ router = APIRouter(prefix="/protocols", tags=["measuring"])
     summary="Add a protocol",
     responses={status: {"model": Problem} for status in (409, 422)},
 )
-def add_protocol(declaration: ProtocolDeclaration, services: ServicesOf, once: OnceOf) -> Response:
+def add_protocol(declaration: ProtocolDeclaration, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """An attack with its parameters; what is left out is as published. The same again is harmless."""
     with services.writing() as session:
-        answer = Protocol.of(create_protocol(session, declaration)).model_dump_json().encode()
+        answer = Protocol.of(create_protocol(session, declaration, actor=actor)).model_dump_json().encode()
         once.done(session, 201, body=answer)
     return Response(answer, status_code=201, media_type="application/json")
 

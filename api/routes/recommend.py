@@ -92,7 +92,7 @@ async def recommend_teacher(
 async def _clusters(reads: Reads, wait: float) -> Mapping[int, int]:
     """The cluster of each network, of the newest clustering; NotReadyError while there is none."""
     snapshot = await reads.snapshot()
-    found = await latest(reads.services, snapshot, AnalysisKind.CLUSTERS, {"k": None}, what="clusters", wait=wait)
+    found = await latest(reads, snapshot, AnalysisKind.CLUSTERS, {"k": None}, what="clusters", wait=wait)
     if found.row.result is None:
         reason = found.row.failure or "a worker is computing them: ask again in a moment."
         raise NotReadyError(f"max_per_cluster needs the clusters: {reason}")

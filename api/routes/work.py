@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from api.access.actors import ActorOf
 from api.cache import Body, make_body
 from api.conditions import if_match, seen_states, stated_body
 from api.paging import MOST_BIG_KEY, MOST_KEY, Cursor, Limit, decode_position, next_url
@@ -83,14 +84,16 @@ def get_worker(worker: WorkerId, request: Request, session: ReadSession) -> Resp
     openapi_extra=if_match(),
     responses={status: {"model": Problem} for status in (404, 409, 412, 422)},
 )
-def patch_worker(worker: WorkerId, change: WorkerChange, request: Request, services: ServicesOf) -> Response:
+def patch_worker(
+    worker: WorkerId, change: WorkerChange, request: Request, services: ServicesOf, actor: ActorOf
+) -> Response:
     """A paused worker gives its job back after the result at hand; a drained one ends after its job.
 
     It claims nothing more from this answer on, and hears of it within some two seconds.
     """
     seen = seen_states(request)
     with services.writing() as session:
-        ask_worker(session, worker, change.wish, seen=seen)
+        ask_worker(session, worker, change.wish, seen=seen, actor=actor)
     with services.sessions.begin() as session:
         answer = _body_of(find_worker(session, worker))
     return Response(answer.content, media_type=answer.media_type, headers={"ETag": answer.tag})

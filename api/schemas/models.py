@@ -183,6 +183,7 @@ SortKey = Literal[
     "-parameters",
     "gmacs",
     "-gmacs",
+    "relevance",
 ]
 
 

@@ -80,6 +80,27 @@ def list_images(*, url: Url = None, as_json: AsJson = False) -> None:
         say("There is no image set yet: `sat images import <folder> --name <name>`.")
 
 
+@images.command("download")
+def download_images(
+    name: Annotated[str, typer.Argument(help="The image set.")],
+    *,
+    to: Annotated[Path | None, typer.Option("--to", help="The file to write; else <name>.safetensors here.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write an image set's images and labels to a file (safetensors), whole or not at all."""
+    path = to if to is not None else Path(f"{name}.safetensors")
+    with connect(url) as registry, bar(name, None, "bytes") as came:
+        try:
+            registry.image_set_content(name, path, came)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+    if as_json:
+        print_json({"image_set": name, "file": str(path), "bytes": path.stat().st_size})
+    else:
+        say(f"Written to {path}.")
+
+
 def _convert(source: Path, content: Path, *, side: int, channels: int) -> Any:
     from client import squares  # numpy and Pillow
 

@@ -31,10 +31,13 @@ def models(
     min_accuracy: Annotated[float | None, typer.Option("--min-accuracy", min=0, max=1)] = None,
     max_accuracy: Annotated[float | None, typer.Option("--max-accuracy", min=0, max=1)] = None,
     search: Annotated[
-        str | None, typer.Option("--search", "-q", help="Words that occur in name, description, tags or card.")
+        str | None, typer.Option("--search", "-q", help="Words: parts of names and tags, or of descriptions and cards.")
     ] = None,
     sort: Annotated[
-        str | None, typer.Option("--sort", help="name, accuracy, created_at, parameters, gmacs; -accuracy: best first.")
+        str | None,
+        typer.Option(
+            "--sort", help="name, accuracy, created_at, parameters, gmacs; -accuracy: best first; relevance (with -q)."
+        ),
     ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that `sat restore` brings back.")] = False,
     image_set: ImageSetName = None,

@@ -96,6 +96,29 @@ def add_webhook(
     say(str(made["secret"]))
 
 
+@webhooks.command("deliveries")
+def list_deliveries(
+    webhook: Annotated[int, typer.Argument(help="Its number.")],
+    *,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Show so many; left out: 50, or with --json all.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a webhook's messages, the newest first, and why one did not arrive."""
+    from client.tables.naming import deliveries_table
+
+    with connect(url) as registry:
+        found = list(islice(registry.deliveries(webhook), shown_of(limit, as_json=as_json)))
+    if as_json:
+        print_json({"items": found, "next": None})
+    elif found:
+        console.print(deliveries_table(found))
+    else:
+        say(f"Webhook {webhook} was told nothing yet.")
+
+
 @webhooks.command("rm")
 def remove_webhook(
     webhook: Annotated[int, typer.Argument(help="Its number.")], *, url: Url = None, as_json: AsJson = False

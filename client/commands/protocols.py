@@ -58,6 +58,20 @@ def add_protocol(
     say(f"Protocol {made['name']}, digest {made['digest'][:12]}: {_shown(made['parameters'])}")
 
 
+def comparisons(*, url: Url = None, as_json: AsJson = False) -> None:
+    """List what models are compared on, and how far that is; `sat pause`, `resume` and `drain` change it."""
+    from client.tables.protocols import comparisons_table
+
+    with connect(url) as registry:
+        found = list(registry.comparisons())
+    if as_json:
+        print_json({"items": found, "next": None, "total": len(found)})
+    elif found:
+        console.print(comparisons_table(found))
+    else:
+        say("Nothing is compared yet: `sat images import --help`.")
+
+
 def agreement(
     a: Annotated[str, typer.Argument(help="A comparison: <image set>/<protocol>.")],
     b: Annotated[str, typer.Argument(help="Another one of the same task.")],

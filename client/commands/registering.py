@@ -48,6 +48,10 @@ def register(
     rung: Annotated[
         int | None, typer.Option("--rung", min=0, max=1, help="0: measure on the first images only (`sat measure`).")
     ] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="Of the file: raw, or ema.")] = None,
+    supersedes: Annotated[
+        str | None, typer.Option("--supersedes", help="The model that this is a later version of.")
+    ] = None,
     description: Annotated[str | None, typer.Option("--description")] = None,
     license_: Annotated[str | None, typer.Option("--license", help="Such as Apache-2.0.")] = None,
     expected_accuracy: Annotated[
@@ -78,6 +82,8 @@ def register(
         "input": _input(described.get("input"), size, mean, std),
         "tags": tags or None,
         "source": source,
+        "weights": weights,
+        "supersedes": supersedes,
         "description": description,
         "license": license_,
         "expected_accuracy": expected_accuracy,

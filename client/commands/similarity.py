@@ -1,5 +1,6 @@
 """`sat similar`, `pairs`, `pair`, `matrix`, `clusters`."""
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,9 @@ import typer
 from client.commands.models import ModelName
 from client.completion import complete_model
 from client.errors import InputError
-from client.output import AsJson, ImageSetName, ProtocolName, Url, connect, console, print_json, say, shown_of
+from client.output import AsJson, ImageSetName, ProtocolName, Url, bar, connect, console, print_json, say, shown_of
+
+FILE_FORMATS = ("csv", "npz", "parquet")
 
 
 def similar(
@@ -101,7 +104,11 @@ def pair(
 
 def matrix(
     *,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Write it to this file instead.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="As --format csv --to FILE.")] = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv, npz or parquet: write it to the file --to instead.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The file to write; left out: matrix.<format> here.")] = None,
     image_set: ImageSetName = None,
     protocol: ProtocolName = None,
     url: Url = None,
@@ -110,9 +117,23 @@ def matrix(
     """Show the SAT of every pair; the diagonal is self-fooling."""
     from client.tables.similarity import matrix_tables
 
+    if csv is not None:
+        file_format, to = "csv", csv
+    elif file_format is None and to is not None:
+        file_format = to.suffix.removeprefix(".")
+    if file_format is not None and file_format not in FILE_FORMATS:
+        raise InputError(f"A matrix is written as {', '.join(FILE_FORMATS)}, not as {file_format!r}: give --format.")
     with connect(url) as registry:
-        if csv is not None:
-            _write(csv, registry.matrix_csv(image_set=image_set, protocol=protocol), as_json=as_json)
+        if file_format is not None:
+            path = to or Path(f"matrix.{file_format}")
+            with bar(path.name, None, "bytes") as came:
+                _write(
+                    path,
+                    lambda: registry.matrix_file(
+                        path, came, file_format=file_format, image_set=image_set, protocol=protocol
+                    ),
+                )
+            _tell_written(path, file_format, as_json=as_json)
             return
         found = registry.matrix(image_set=image_set, protocol=protocol)
     if as_json:
@@ -155,12 +176,15 @@ def clusters(
         say(f"Left out: {', '.join(found['left_out'])}.")
 
 
-def _write(path: Path, text: str, *, as_json: bool) -> None:
+def _write(path: Path, write: Callable[[], object]) -> None:
     try:
-        path.write_text(text, encoding="utf-8", newline="")
+        write()
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def _tell_written(path: Path, file_format: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"file": str(path), "format": "csv", "bytes": path.stat().st_size})
+        print_json({"file": str(path), "format": file_format, "bytes": path.stat().st_size})
     else:
         say(f"Written to {path}.")

@@ -1,12 +1,13 @@
 """What the registry is for: similarity, clusters, recommendations."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from client.errors import BusyError
-from client.plans import Items, Pause, Plan, late, retry_after
+from client.plans import Items, Pause, Plan, Tick, late, retry_after
 from client.routes.base import JOB_SECONDS, POLL_SECONDS, RouteBase, given, in_path
 from client.shapes import Agreement, Clusters, Ensemble, Importance, Map, Matrix, Pair, PairRecord, Similar, Teachers
 
@@ -34,6 +35,11 @@ class AnswerRoutes(RouteBase):
         """Return the whole matrix as CSV: the first row and column hold names."""
         answer = yield from self._exchanges.request("GET", "/matrix", params=given({"format": "csv", **comparison}))
         return answer.text
+
+    def matrix_file(self, /, to: Path, tick: Tick | None = None, *, file_format: str, **comparison: Any) -> Plan[Path]:
+        """Write the whole matrix to the file `to` as csv, npz or parquet, whole or not at all, and return it."""
+        query = httpx.QueryParams(given({"format": file_format, **comparison}))
+        return self._exchanges.download(f"/matrix?{query}", to, tick)
 
     def clusters(self, /, *, wait_seconds: float = JOB_SECONDS, **query: Any) -> Plan[Clusters]:
         """Return the clusters (k, or as many as the registry suggests), waiting while a worker computes them.

@@ -4,7 +4,7 @@ from typing import Any
 
 from client.plans import Items, Plan
 from client.routes.base import RouteBase, given, in_path
-from client.shapes import Alias, AuditEntry, Webhook
+from client.shapes import Alias, AuditEntry, Delivery, Webhook
 
 
 class NamingRoutes(RouteBase):
@@ -34,6 +34,10 @@ class NamingRoutes(RouteBase):
     def create_webhook(self, url: str, events: list[str]) -> Plan[Webhook]:
         """Have the registry tell `url` of these events; the answer alone holds the `secret` that signs them."""
         return self._exchanges.answer("POST", "/webhooks", json={"url": url, "events": events})
+
+    def deliveries(self, webhook_id: int) -> Items[Delivery]:
+        """Yield the webhook's messages, the newest first."""
+        return self._all(f"/webhooks/{webhook_id}/deliveries", {})
 
     def delete_webhook(self, webhook_id: int) -> Plan[None]:
         """Tell it nothing more."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from client.shapes import Alias, AuditEntry, Webhook
+from client.shapes import Alias, AuditEntry, Delivery, Webhook
 from client.tables.figures import NOTHING
 
 
@@ -26,6 +26,18 @@ def webhooks_table(webhooks: Iterable[Webhook]) -> Table:
         counts = (str(each["waiting"]), str(each["delivered"]), str(each["failed"]))
         events = ", ".join(each["events"])
         table.add_row(str(each["id"]), each["url"], events, *counts, each["last_failure"] or NOTHING)
+    return table
+
+
+def deliveries_table(deliveries: Iterable[Delivery]) -> Table:
+    """Return a row a message."""
+    table = Table(box=None, header_style="bold")
+    for title in ("id", "at", "event", "model", "state", "attempts", "failure"):
+        table.add_column(title, overflow="fold")
+    for each in deliveries:
+        model = str(each["payload"].get("model") or NOTHING)
+        attempts, failure = str(each["attempt"]), each["failure"] or NOTHING
+        table.add_row(str(each["id"]), each["created_at"][:19], each["event"], model, each["state"], attempts, failure)
     return table
 
 

@@ -5,11 +5,32 @@ from typing import Any
 
 from rich.table import Table
 
+from client.shapes import Comparison
 from client.tables.figures import NOTHING
 
 _SHARED = frozenset(
     {"attack", "epsilon", "step_size", "steps", "start", "loss", "seed", "resize", "rounding", "engine_revision"}
 )
+
+
+def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
+    """Return a row a comparison."""
+    table = Table(box=None, header_style="bold")
+    table.add_column("comparison", overflow="fold")
+    table.add_column("state")
+    for title in ("networks", "pairs measured", "cells measured", "version"):
+        table.add_column(title, justify="right")
+    for one in comparisons:
+        counts = one["progress"]
+        table.add_row(
+            one["name"] + (" (default)" if one["default"] else ""),
+            one["state"],
+            str(counts["networks"]),
+            f"{counts['pairs_measured']} of {counts['pairs']}",
+            f"{counts['cells_measured']} of {counts['cells']}",
+            str(one["version"]),
+        )
+    return table
 
 
 def protocols_table(protocols: Iterable[Mapping[str, Any]]) -> Table:

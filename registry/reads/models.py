@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, require_owner
@@ -13,11 +13,10 @@ from registry.reads.progress import Progress, read_progress
 from registry.reads.snapshot import Snapshot
 from registry.reads.solo import UNMEASURED, Share, Solo
 from registry.reads.zoo import Model, Network, Task, Zoo
-from registry.tables import ModelRow, NameRow
+from registry.tables import ModelRow
 
 LOW_SELF_FOOLING = 0.95
 HIGH_NOISE = 0.10
-MAX_WORDS = 16  # of a search; what comes after is not looked at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +53,7 @@ class ModelDetail:
 class ModelFilter:
     """Which models are listed; None lets everything pass.
 
-    q: words that must all occur in name, aliases, description, tags, architecture or card, in any case.
+    q: words, as `search` takes them.
     """
 
     state: str | None = None
@@ -74,6 +73,7 @@ class Listed:
 
     model: Model
     snapshot: Snapshot | None
+    relevance: float = 0.0
 
     @property
     def accuracy(self) -> float | None:
@@ -89,6 +89,7 @@ SORT_KEYS: Mapping[str, Callable[[Listed], Any]] = {
     "accuracy": lambda each: each.accuracy,
     "parameters": lambda each: each.model.network.parameters if each.model.network else None,
     "gmacs": lambda each: each.model.network.macs if each.model.network else None,
+    "relevance": lambda each: -each.relevance,
 }
 
 
@@ -103,43 +104,17 @@ def find_models(
     wanted: ModelFilter,
     snapshot_of: Callable[[int], Snapshot | None],
     *,
-    with_words: frozenset[int] | None,
+    relevance: Mapping[int, float] | None,
 ) -> list[Listed]:
     """The models that pass the filter, by name.
 
-    snapshot_of: gives the comparison to show for a task. with_words: what `search` found for q; None without one.
+    snapshot_of: gives the comparison to show for a task. relevance: what `search` found for q; None without one.
     """
-    found = [model for model in models if _passes(model, wanted) and (with_words is None or model.id in with_words)]
+    found = [model for model in models if _passes(model, wanted) and (relevance is None or model.id in relevance)]
     snapshots = {task_id: snapshot_of(task_id) for task_id in {model.task_id for model in found}}
-    listed = (Listed(model, snapshots[model.task_id]) for model in found)
+    ranks = relevance or {}
+    listed = (Listed(model, snapshots[model.task_id], ranks.get(model.id, 0.0)) for model in found)
     return [each for each in listed if _is_between(each.accuracy, wanted.min_accuracy, wanted.max_accuracy)]
-
-
-def search(session: Session, q: str) -> frozenset[int]:
-    """The ids of all models, deleted ones too, in whose text every word of q occurs, in any case."""
-    names = (
-        select(func.string_agg(NameRow.name, " "))
-        .where(NameRow.model_id == ModelRow.id)
-        .correlate(ModelRow)
-        .scalar_subquery()
-    )
-    text = func.concat_ws(
-        " ",
-        names,
-        ModelRow.deleted_name,
-        ModelRow.description,
-        func.array_to_string(ModelRow.tags, " "),
-        ModelRow.declaration["architecture"].as_string(),
-        ModelRow.card,
-    )
-    words = q.split()[:MAX_WORDS]
-    # a database in the locale C knows the case of ASCII letters only: other words are compared here
-    plain = [func.strpos(func.lower(text), word.lower()) > 0 for word in words if word.isascii()]
-    others = [word.casefold() for word in words if not word.isascii()]
-    if not others:
-        return frozenset(session.scalars(select(ModelRow.id).where(*plain)))
-    found = session.execute(select(ModelRow.id, text.label("text")).where(*plain))
-    return frozenset(row.id for row in found if all(word in row.text.casefold() for word in others))
 
 
 def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None) -> ModelDetail:

@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Integer, Text, text
+from sqlalchemy import ARRAY, CheckConstraint, Computed, ForeignKey, Index, Integer, Text, text
+from sqlalchemy.dialects.postgresql import TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Float
 
@@ -100,7 +101,14 @@ class ModelRow(Base):
     deleted_name: Mapped[str | None]  # kept for a restore
     created_at: Mapped[Now]
     deleted_at: Mapped[datetime | None]
+    # those of description and card; loaded by nobody
+    words: Mapped[str | None] = mapped_column(
+        TSVECTOR,
+        Computed("to_tsvector('simple'::regconfig, description || ' ' || card)", persisted=True),
+        deferred=True,
+    )
     __table_args__ = (
+        Index(None, "words", postgresql_using="gin"),
         CheckConstraint("state in ('received', 'failed') or network_id is not null", name="network"),
         CheckConstraint("(state = 'failed') = (failure is not null)", name="failure"),
         CheckConstraint("(state = 'suspect') = (concern is not null)", name="concern"),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from registry.access import LOCAL, record_audit
 from registry.database import Sessions
 from registry.intervals import seconds
 from registry.tables import (
@@ -72,6 +73,7 @@ def remove_model(sessions: Sessions, model_id: int, deleted_seconds: float) -> R
         ).one_or_none()
         if model is None or model.network_id != network_id:
             return NOTHING
+        record_audit(session, LOCAL, "model.collect", model.deleted_name or "", {"id": model_id})
         _let_go(session, [model.checkpoint])
         session.execute(delete(JobRow).where(subject))
         session.execute(delete(ModelRow).where(ModelRow.id == model_id))

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from registry.tables import ModelRow, NameRow
 from tests.api.conftest import Api
@@ -33,7 +33,13 @@ def test_every_word_of_a_search_must_occur_somewhere(api: Api, zoo: World) -> No
         ("resnet nobody card", ["resnet-b"]),
         ("100%", ["resnet-b"]),
         ("_wild_", ["resnet-b"]),
-        ("%", ["resnet-b"]),  # a percent sign is a percent sign
+        ("esnet-", ["resnet-a", "resnet-b"]),  # a part of a name
+        ("hand", ["resnet-a", "resnet-b"]),  # the beginning of a word
+        ("Üní", []),
+        ("NOBODY;", ["resnet-b"]),
+        ("%", []),  # a percent sign is a percent sign
+        ("'", []),
+        ("\\", []),
         ("'; drop table models; --", []),
         ("  ", ["mixer-a", "mixer-b", "resnet-a", "resnet-b", "vit-a", "vit-b"]),
     ):
@@ -41,6 +47,32 @@ def test_every_word_of_a_search_must_occur_somewhere(api: Api, zoo: World) -> No
         assert (names(answer), answer.json()["total"]) == (found, len(found)), q
     assert api.get("/models", params={"q": "x" * 501}).status_code == 422
     assert api.get("/models", params={"q": "a\0"}).status_code == 422
+    many = api.get("/models", params={"q": " ".join(f"w{n}" for n in range(17))})
+    assert (many.status_code, "at most 16" in many.json()["detail"]) == (422, True)
+
+
+def test_what_the_words_are_about_most_comes_first(api: Api, zoo: World) -> None:
+    describe(api, "vit-b", description="resnet")
+    describe(api, "mixer-a", card="resnet " * 50)
+    describe(api, "mixer-b", tags=["resnet"])
+    ranked = names(api.get("/models?q=resnet&sort=relevance"))
+    assert ranked == ["mixer-b", "resnet-a", "resnet-b", "mixer-a", "vit-b"]
+    path, paged = "/models?q=resnet&sort=relevance&limit=2", []
+    while path:
+        page = api.get(path)
+        paged += names(page)
+        path = page.json()["next"]
+    assert paged == ranked
+    assert api.get("/models?sort=relevance").status_code == 422
+
+
+def test_words_are_found_by_the_index(api: Api, zoo: World) -> None:
+    with zoo.sessions() as session:
+        session.execute(text("set local enable_seqscan = off"))
+        plan = session.scalars(
+            text("explain select id from models where words @@ to_tsquery('simple', 'conv:*')")
+        ).all()
+    assert "ix_models_words" in "".join(plan)
 
 
 def test_accuracies_can_be_bounded(api: Api, zoo: World) -> None:

@@ -41,6 +41,9 @@ EVERY_READ = [
     ["jobs"],
     ["workers"],
     ["images", "list"],
+    ["images", "download", "a"],
+    ["comparisons"],
+    ["webhooks", "deliveries", "1"],
     ["card", "a"],
     ["aliases", "list"],
     ["webhooks", "list"],
@@ -157,6 +160,7 @@ def test_what_is_registered_is_what_was_said(sat: Sat, loopback: Callable[..., A
     server = loopback(answer)
     options = ["--metadata", described, "--name", "a", "--architecture", "vit", "--classes", classes, "--mean", "0.5"]
     more = ["--std", "0.25", "--arg", "img_size=32", "--arg", "global_pool=avg", "--pretrained", "tag", "--tag", "t"]
+    more += ["--weights", "ema", "--supersedes", "older"]
     assert sat("register", *options, *more, "--url", server.url).code == 0
     assert json.loads(server.bodies[0]) == {
         "name": "a",
@@ -167,7 +171,38 @@ def test_what_is_registered_is_what_was_said(sat: Sat, loopback: Callable[..., A
         "model_args": {"img_size": 32, "global_pool": "avg"},
         "input": {"size": 8, "channels": 1, "mean": [0.5], "std": [0.25]},
         "tags": ["t"],
+        "weights": "ema",
+        "supersedes": "older",
     }
+
+
+def test_a_matrix_is_written_in_the_format_that_was_asked_for(
+    sat: Sat, loopback: Callable[..., Any], tmp_path: Path
+) -> None:
+    for options, file_format in (
+        (["--format", "npz", "--to", tmp_path / "a"], "npz"),
+        (["--to", tmp_path / "b.parquet"], "parquet"),
+        (["--csv", tmp_path / "c"], "csv"),
+    ):
+        server = loopback((200, {}, b"content"))
+        assert sat("matrix", *options, "--image-set", "digits", "--url", server.url).code == 0
+        assert server.asked == [("GET", f"/matrix?format={file_format}&image_set=digits")]
+        assert Path(options[-1]).read_bytes() == b"content"
+    for options in (["--format", "xlsx"], ["--to", tmp_path / "d.txt"]):
+        assert sat("matrix", *options, "--url", NOWHERE).code == 2
+
+
+def test_a_key_that_anybody_can_read_on_the_way_is_warned_about(
+    sat: Sat, loopback: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAT_KEY", "sat_x")
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    server = loopback(json_answer(200, {"items": [], "next": None, "total": 0}))
+    assert "https" not in sat("models", "--url", server.url).err
+    warned = sat("models", "--url", "http://registry.invalid:1").err
+    assert warned.count("https://") == 1
+    assert "sat_x" not in warned
+    assert "goes unencrypted" not in sat("models", "--url", "https://registry.invalid:1").err
 
 
 def test_help_is_quick_and_loads_no_heavy_library() -> None:

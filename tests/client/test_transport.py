@@ -9,7 +9,7 @@ import pytest
 
 from client.errors import BusyError, ConflictError, InvalidError, NotFoundError, RegistryError, UnreachableError
 from client.registry import Registry
-from client.transport import ATTEMPTS
+from client.transport import ATTEMPTS, CHUNK_BYTES
 from tests.client.conftest import json_answer
 
 HANG_UP = (0, {}, b"")
@@ -238,6 +238,32 @@ def test_a_download_appears_whole_or_not_at_all(loopback: Callable[..., Any], tm
         assert registry.checkpoint("a", to) == to
     assert to.read_bytes() == b"1234567890"
     assert [path.name for path in to.parent.iterdir()] == [to.name]
+
+
+def test_a_download_goes_on_where_it_broke_off(loopback: Callable[..., Any], tmp_path: Path) -> None:
+    whole = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the rest"
+    # what came of the second chunk is lost with the connection
+    torn = (200, {"Content-Length": str(len(whole)), "ETag": '"a"'}, whole[:-2])
+    rest = (206, {"Content-Range": f"bytes {CHUNK_BYTES}-{len(whole) - 1}/{len(whole)}"}, whole[CHUNK_BYTES:])
+    server, steps = loopback(torn, HANG_UP, rest), list[int]()
+    with quick(server.url) as registry:
+        registry.checkpoint("a", tmp_path / "weights", steps.append)
+    assert (tmp_path / "weights").read_bytes() == whole
+    assert steps == [CHUNK_BYTES, len("the rest")]
+    asked = [(headers.get("Range"), headers.get("If-Range")) for headers in server.headers]
+    assert asked == [(None, None), *[(f"bytes={CHUNK_BYTES}-", '"a"')] * 2]
+
+
+def test_a_download_of_what_has_changed_since_begins_anew(loopback: Callable[..., Any], tmp_path: Path) -> None:
+    whole = b"x" * (CHUNK_BYTES + 1)
+    torn = (200, {"Content-Length": "999999", "ETag": '"a"'}, whole)
+    changed = loopback(torn, (200, {"ETag": '"b"'}, b"abc"))
+    with quick(changed.url) as registry:
+        registry.checkpoint("a", tmp_path / "weights")
+    assert (tmp_path / "weights").read_bytes() == b"abc"
+    other_part = loopback(torn, (206, {"Content-Range": "bytes 7-9/10"}, b"abc"))
+    with quick(other_part.url) as registry, pytest.raises(UnreachableError, match="another part"):
+        registry.checkpoint("a", tmp_path / "weights")
 
 
 def test_a_refused_download_leaves_nothing(loopback: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """Settings come from the environment, are read once, and are all documented."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from registry.settings import Settings
+from registry.settings import MigrationSettings, Settings
 from registry.tables import Lane
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -23,9 +24,23 @@ def environment(monkeypatch):
 
 def test_every_setting_is_documented():
     documented = PAGE.read_text()
-    for field in Settings.model_fields:
+    for field in (*Settings.model_fields, *MigrationSettings.model_fields):
         name = field.upper() if f"SAT_{field.upper()}" not in documented else f"SAT_{field.upper()}"
         assert f"`{name}`" in documented, f"docs/settings.md does not explain {name}"
+
+
+ROOT = PAGE.parents[1]
+CODE = ("api", "client", "embedded", "registry", "sat_engine", "worker", "migrations", "examples", "containers")
+VARIABLE = re.compile(r"\b(?:SAT_[A-Z0-9_]*[A-Z0-9]|[A-Z][A-Z_]*_(?:URL|ENDPOINT)(?:_S3)?)\b")
+
+
+def test_every_variable_that_code_or_a_compose_file_names_is_documented():
+    files = [*ROOT.glob("docker-compose*.yml"), *(each for folder in CODE for each in (ROOT / folder).rglob("*"))]
+    texts = {each: each.read_text() for each in files if each.suffix in {".py", ".yml", ".Dockerfile", ".md"}}
+    named = {name: path for path, text in texts.items() for name in VARIABLE.findall(text)}
+    assert len(named) > 25
+    documented = PAGE.read_text()
+    assert {name: path.name for name, path in named.items() if f"`{name}`" not in documented} == {}
 
 
 def test_a_plain_postgresql_url_is_read_by_psycopg(environment):
