@@ -17,7 +17,8 @@ LEAST_IMAGES = 50
 MOST_CLEAN_FLIPS = 0.005  # of the images
 MOST_NET_CHANGE = 0.002  # of the bits of all cells, losses against gains
 MOST_CELL_CHANGE = 0.01  # of a cell's bits
-# Shares of the reference's perturbation. The whole fools nearly every image, where no rounding shows.
+# Shares of the reference's perturbation, for want of others' attacks: the whole fools nearly every image, where no
+# rounding shows. They lie nearer to the network's own limits than others' images do, and so judge more strictly.
 WEAKENED = (0.5, 0.25, 0.125)
 
 Bools = NDArray[np.bool_]
@@ -60,8 +61,9 @@ def compare_paths(  # noqa: PLR0917  # two paths, and what measure.attack takes
 ) -> Parity:
     """Return the parity of one network on two paths, over images (n, s, s, channels); `passes` is the gate.
 
-    Cells: each path's own attack on itself, each path's images on both, the reference's weakened ones on both, noise,
-    and the attacks of others (on the same images) on both. progress hears a number now and then, and may raise.
+    Cells: each path's own attack on itself, each path's images on both, noise, and the attacks of others (on the same
+    images) on both; without others, the reference's weakened images stand for them.
+    progress hears a number now and then, and may raise.
     """
     clean = [
         measure.correct(measure.evaluate(path, images, progress=progress), labels) for path in (reference, candidate)
@@ -73,8 +75,10 @@ def compare_paths(  # noqa: PLR0917  # two paths, and what measure.attack takes
         "noise": (made[0].noise_fooled, made[1].noise_fooled, int(right.sum())),
     }
     sources = {"the reference's attack": made[0], "the candidate's attack": made[1]}
-    sources |= {f"{share:g} of the reference's attack": _weakened(made[0], images, share) for share in WEAKENED}
-    for name, attack in (sources | dict(others or {})).items():
+    sources |= others or {
+        f"{share:g} of the reference's attack": _weakened(made[0], images, share) for share in WEAKENED
+    }
+    for name, attack in sources.items():
         exact, fast = (
             measure.transfer(path, attack.images, attack.positions, labels, right, progress=progress)
             for path in (reference, candidate)
