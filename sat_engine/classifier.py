@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sat_engine.batching import CHUNKS, Batch
+from sat_engine.numeric_path import hardware_of
 from sat_engine.plan import Plan
 from sat_engine.precision import Precision
 
@@ -76,10 +77,10 @@ class Classifier(nn.Module):
 
     @property
     def numeric_path(self) -> str:
-        """What a bit may depend on, such as "float32 folded onednn channels_last batch=64 torch=2.14 cpu"."""
+        """What a bit may depend on; `sat_engine.numeric_path` shows one, and compares them."""
         version = ".".join(torch.__version__.split(".")[:2])
         layers = f"{self.precision} {self.lowering}".strip()
-        return f"{layers} channels_last {self.batch.describe()} torch={version} {self.device.type}"
+        return f"{layers} channels_last {self.batch.describe()} torch={version} {hardware_of(self.device)}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of float images (n, image_channels, side, side) in [0, 1].

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sat_engine.batching import NO_ROOM, Batch, is_memory_error
 from sat_engine.catalogue import ENTRY_POINT_GROUP, near_matches
@@ -59,6 +60,7 @@ def build(
     module, real = _skeleton(spec, real=plan is not None and plan.real)
     fitted = fit(tensors, module.state_dict(), weights=weights, known_finite=plan is not None)
     module.load_state_dict(fitted, assign=True)
+    _require_own_statistics(module, spec)
     classifier = Classifier(
         module,
         input_side=spec.input_side,
@@ -83,6 +85,17 @@ def build(
         classifier.lowering = _lower(classifier, torch.device(device), folded=bool(foldings))
     classifier.plan = Plan(outputs=outputs, foldings=foldings, real=real)
     return classifier.to(device)
+
+
+def _require_own_statistics(module: nn.Module, spec: NetworkSpec) -> None:
+    """ArchitectureError where a batch norm has no running statistics: an image's logits depend on its batch then."""
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise ArchitectureError(
+                f"{spec.architecture} normalises {name} by the statistics of whatever batch it is given "
+                "(track_running_stats=False), so that an image's answer depends on the others; train it with running "
+                "statistics"
+            )
 
 
 def _folded(network: nn.Module, spec: NetworkSpec, known: Pairs | None) -> Pairs:

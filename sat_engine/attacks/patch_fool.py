@@ -56,7 +56,8 @@ class PatchFool:
             lost = torch.zeros(len(images), dtype=torch.bool, device=images.device)
             for _ in range(self.steps):
                 ascent = torch.where(mask, self._ascent(model, moved, labels, maps, chosen[:, 0]), 0)
-                lost |= ascent.isnan().flatten(1).any(dim=1)
+                # an infinite one becomes ∞ / ∞ in Adam
+                lost |= ~ascent.isfinite().flatten(1).all(dim=1)
                 moved.grad = -ascent
                 adam.step()
                 decay.step()
@@ -64,7 +65,7 @@ class PatchFool:
                     moved.copy_(torch.where(mask, moved.clamp(low, high), images))
         if count := int(lost.sum()):
             raise NotComputableError(
-                f"the loss has no gradient (it is not a number) on {count} of {len(images)} images"
+                f"the loss has no gradient (it is not a finite number) on {count} of {len(images)} images"
             )
         return moved.detach()
 

@@ -86,7 +86,21 @@ def test_a_classifier_is_frozen(resnet: tuple[NetworkSpec, dict[str, Tensor]]) -
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     assert all(parameter.dtype == torch.float32 for parameter in classifier.parameters())
     assert classifier.numeric_path.startswith("float32 folded onednn channels_last batch=64 torch=")
-    assert classifier.numeric_path.endswith(" cpu")
+    assert " cpu capability=" in classifier.numeric_path
+
+
+def test_a_network_that_normalises_by_its_batch_is_refused(
+    resnet: tuple[NetworkSpec, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, tensors = resnet
+    module, real = networks._skeleton(spec)
+    module.bn1.track_running_stats = False
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        setattr(module.bn1, name, None)
+    monkeypatch.setattr(networks, "_skeleton", lambda *_, **__: (module, real))
+    left = {name: tensor for name, tensor in tensors.items() if name in module.state_dict()}
+    with pytest.raises(ArchitectureError, match="normalises bn1 by the statistics of whatever batch"):
+        networks.build(spec, left, image_channels=1)
 
 
 def test_building_leaves_the_caller_s_random_numbers_alone(resnet: tuple[NetworkSpec, dict[str, Tensor]]) -> None:

@@ -14,6 +14,7 @@ from registry.tables import EvaluationRow, Part
 from sat_engine import measure
 from sat_engine.errors import NotAttackableError
 from worker.context import Context
+from worker.gate import require_parity
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
@@ -62,7 +63,8 @@ def _attack(context: Context, lease: Lease, subject: Subject, evaluation: Evalua
     # rather now than after the work
     require_room_for_images(context, int(clean.sum()) * side * side * channels)
     classifier = load_classifier(context, subject.network, image_set)
-    require_same_bits(classifier, evaluation, images, labels)
+    require_same_bits(classifier, evaluation, images, labels, progress=lease.heed)
+    require_parity(context, lease, subject, classifier)
     started = time.perf_counter()
     made = measure.attack(
         classifier,

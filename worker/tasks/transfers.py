@@ -21,6 +21,7 @@ from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
 from worker.adversarial import Arrays, OtherImagesError, adversarial_images
 from worker.context import Context
+from worker.gate import require_parity
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
@@ -42,13 +43,19 @@ class _Target:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     correct: Bools
+    heed: measure.Progress
     floors: dict[int, Bools] = field(default_factory=dict)
 
     def floor(self, source_side: int) -> Bools:
         """Where the target is wrong on its clean images brought to the source's size: once a size."""
         if source_side not in self.floors:
             self.floors[source_side] = measure.floor(
-                self.classifier, self.images, self.labels, self.correct, source_side=source_side
+                self.classifier,
+                self.images,
+                self.labels,
+                self.correct,
+                source_side=source_side,
+                progress=self.heed,
             )
         return self.floors[source_side]
 
@@ -80,7 +87,7 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
     A source whose images cannot be read now is left for later: UnavailableError is raised after the others.
     """
     unavailable: UnavailableError | None = None
-    target = _load_target(context, subject.network, subject.image_set, cells[0].rung)
+    target = _load_target(context, lease, subject, cells[0].rung)
     sources = sources_of(context, subject.comparison_id, subject.image_set, subject.network, cells)
     # what failed before may do so again: each cell is noted, and recorded by itself
     suspicious = lease.claim.attempt > 1
@@ -122,12 +129,14 @@ def priority_after(cells: list[Cell], done: int) -> int | None:
     return priority_of(JobKind.TRANSFERS, following.rung, following.nearness) - 1
 
 
-def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, rung: int) -> _Target:
+def _load_target(context: Context, lease: Lease, subject: Subject, rung: int) -> _Target:
+    network, image_set = subject.network, subject.image_set
     images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
     with context.sessions() as session:
         evaluation = clean_evaluation(session, network.id, image_set, rung)
     classifier = load_classifier(context, network, image_set)
-    require_same_bits(classifier, evaluation, images, labels)
+    require_same_bits(classifier, evaluation, images, labels, progress=lease.heed)
+    require_parity(context, lease, subject, classifier)
     return _Target(
         network=network,
         image_set=image_set,
@@ -136,6 +145,7 @@ def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, 
         images=images,
         labels=labels,
         correct=clean_bits(evaluation),
+        heed=lease.heed,
     )
 
 
@@ -153,8 +163,10 @@ def _transfer(
         before_long_work()
     made = adversarial_images(context, lease, subject, source.attack)
     started = time.perf_counter()
-    common = source.correct & target.correct
-    fooled = measure.transfer(target.classifier, made["images"], made["positions"], target.labels, common)
+    common = clean_bits(source.evaluation) & target.correct
+    fooled = measure.transfer(
+        target.classifier, made["images"], made["positions"], target.labels, common, progress=target.heed
+    )
     floor_fooled = ceiling_fooled = None
     if resized:
         floor_fooled = target.floor(source.network.input_side) & common
@@ -173,9 +185,19 @@ def _transfer(
 
 
 def _ceiling(context: Context, target: _Target, source: Source, made: Arrays) -> Bools:
-    """Where the source is fooled by its own images after the target's size: once a source, size and rung."""
+    """Where the source is fooled by its own images after the target's size: once a source, size and rung.
+
+    UnavailableError where this worker computes other clean bits of the source than are recorded.
+    """
     if source.ceiling is not None:
         return source.ceiling
     classifier = load_classifier(context, source.network, target.image_set)
-    side = target.network.input_side
-    return measure.ceiling(classifier, made["images"], made["positions"], target.labels, target_side=side)
+    require_same_bits(classifier, source.evaluation, target.images, target.labels, progress=target.heed)
+    return measure.ceiling(
+        classifier,
+        made["images"],
+        made["positions"],
+        target.labels,
+        target_side=target.network.input_side,
+        progress=target.heed,
+    )
