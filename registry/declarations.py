@@ -127,7 +127,9 @@ class ModelDeclaration(Declaration):
     )
     expected_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     supersedes: Reference | None = None
-    last_rung: Literal[0, 1] = Field(default=1, description="0: measure on the first images only, until it is raised.")
+    last_rung: Annotated[Literal[0, 1], BeforeValidator(require_number)] = Field(
+        default=1, description="0: measure on the first images only, until it is raised."
+    )
 
     @model_validator(mode="after")
     def _classes_or_task(self) -> Self:
@@ -233,6 +235,8 @@ class ProtocolDeclaration(Declaration):
 
 class ComparisonDeclaration(Declaration):
     """The body of POST /comparisons; it starts nothing until its state is `measuring`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"image_set": "digits", "protocol": "pgd"}]})
 
     image_set: Name
     protocol: Name

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.analyses import Wait, ask, latest
 from api.cache import Body, make_body
 from api.reads import Reads, ReadsOf
+from api.schemas.base import Problem
 from api.schemas.ensembles import Ensemble, Evaluated
 from api.schemas.teachers import Teachers
 from registry.analyses import is_fresh
@@ -52,7 +53,12 @@ async def ensemble_query(
     )
 
 
-@router.get("/ensemble", response_model=Ensemble, summary="Models to combine")
+@router.get(
+    "/ensemble",
+    response_model=Ensemble,
+    summary="Models to combine",
+    responses={409: {"model": Problem}},
+)
 async def recommend_ensemble(
     reads: ReadsOf, query: Annotated[EnsembleQuery, Depends(ensemble_query)], wait: Wait = 2.0
 ) -> Response:
