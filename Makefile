@@ -19,7 +19,7 @@ IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
 	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-hostile test-api test-storage test-faults check bench bench-scale lock
+.PHONY: help setup demo serve test test-peers test-hostile test-api test-storage test-faults check bench bench-scale lock
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,7 +38,11 @@ test: setup ## Run all tests, with a real PostgreSQL, a real Valkey and real wor
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(BIN)/pytest -n 2 --dist loadfile -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" $(ARGS)
 
-test-hostile: setup ## Send every hostile input to a live api and worker (about 3 minutes), then fuzz the two readers
+test-peers: setup ## Hold the attacks against torchattacks, torchattack and foolbox (about a minute); none may be missing
+	@sh benchmarks/setup.sh && SAT_TEST_PEERS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(VENV)/bench/bin/python -m pytest -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" tests/engine/test_attacks_against_peers.py $(ARGS)
+
+test-hostile: setup ## Send every hostile input to a live api and worker (about 4 minutes), many at once too, and fuzz the readers
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -W ignore -m tests.hostile.run $(ARGS)
 
 test-api: setup ## Run schemathesis over the whole OpenAPI document of a live server (some minutes)

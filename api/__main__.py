@@ -1,5 +1,7 @@
 """`python -m api`: one process that answers on an inherited socket (SAT_FD), or on SAT_HOST and SAT_PORT."""
 
+import contextlib
+import ctypes
 import socket
 import sys
 from types import FrameType
@@ -12,6 +14,10 @@ from api.app import create_app
 from api.http import BoundedHttp
 from api.logs import configure_api_logs
 from registry.settings import Settings
+
+# malloc.h
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+_LARGE_BLOCK = 2**20
 
 
 class _Server(uvicorn.Server):
@@ -27,6 +33,7 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; answers under way are finished."""
+    _give_memory_back()
     settings = Settings()
     configure_api_logs(settings.log_format)
     # uvicorn's own `fd` takes any socket for a unix one; without TCP_NODELAY each answer then waits 40 ms for an ACK
@@ -50,6 +57,14 @@ def main() -> None:
         )
     )
     server.run(sockets=None if listener is None else [listener])
+
+
+def _give_memory_back() -> None:
+    """Have freed memory return to the system: glibc would keep what each of forty threads once took."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK)
+        libc.mallopt(_ARENA_MAX, 2)
 
 
 if __name__ == "__main__":

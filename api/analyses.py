@@ -1,48 +1,60 @@
 """Answers that a light job computes: asked for, waited for a little, and served older where they are."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import anyio
 from fastapi import Query, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
+from api.access.actors import actor_of
 from api.cache import make_body
 from api.problems import RETRY_SECONDS
 from api.reads import Reads
 from api.schemas.clusters import Pending
 from api.services import Services
-from registry.analyses import find_analysis, is_fresh, request_analysis
+from registry.analyses import find_analysis, is_fresh, key_of, request_analysis
 from registry.database import transaction
-from registry.errors import NotReadyError
+from registry.errors import NotReadyError, TooManyError
 from registry.reads.clusters import count_open_pairs, pairs_missing
 from registry.reads.snapshot import Snapshot
 from registry.tables import AnalysisKind, AnalysisRow
 
-POLL_SECONDS = 0.05
 Parameters = Mapping[str, Any]
 Wait = Annotated[float, Query(ge=0, le=10, description="Seconds to wait for the light job that computes the answer.")]
 
 
 async def ask(
-    services: Services, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters, *, wait: float
+    reads: Reads, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters, *, wait: float
 ) -> AnalysisRow:
-    """The analysis as it is when it is fresh, or after `wait` seconds; a job is asked for unless it is fresh."""
-    deadline = time.monotonic() + wait
-    comparison = snapshot.comparison
+    """The analysis as it is when it is fresh, or after `wait` seconds; a job is asked for unless it is fresh.
+
+    TooManyError where too many wait already, or the key has asked too many questions that nobody asked before.
+    """
+    services, comparison, asker = reads.services, snapshot.comparison, actor_of(reads.request.scope).name
+
+    def admit() -> None:
+        seconds = services.questions.hit(asker)
+        if seconds is not None:
+            raise TooManyError(
+                f"this key has asked {services.questions.per_minute} new questions within a minute: go on in "
+                f"{seconds} s. What was asked before is answered meanwhile."
+            )
 
     def request() -> AnalysisRow:
         with transaction(services.sessions, services.bell.ring) as session:
-            return request_analysis(session, comparison.id, kind, dict(parameters))
+            return request_analysis(session, comparison.id, kind, dict(parameters), admit)
 
     row = await run_in_threadpool(request)
-    while not is_fresh(row, comparison.version) and time.monotonic() < deadline:
-        await anyio.sleep(POLL_SECONDS)
-        row = await find(services, snapshot, kind, parameters) or row
-    return row
+    if is_fresh(row, comparison.version) or not wait:
+        return row
+    key = key_of(comparison.id, kind, dict(parameters))
+    return (
+        await services.waiters.wait(key, comparison.version, wait)
+        or await find(services, snapshot, kind, parameters)
+        or row
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +67,7 @@ class Latest:
 
 
 async def latest(
-    services: Services, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters, *, what: str, wait: float
+    reads: Reads, snapshot: Snapshot, kind: AnalysisKind, parameters: Parameters, *, what: str, wait: float
 ) -> Latest:
     """The newest result of an analysis that needs every pair; `what` names it.
 
@@ -63,12 +75,12 @@ async def latest(
     """
     missing = count_open_pairs(snapshot)
     if not missing:
-        row = await ask(services, snapshot, kind, parameters, wait=wait)
+        row = await ask(reads, snapshot, kind, parameters, wait=wait)
         return Latest(row=row, missing=0, fresh=is_fresh(row, snapshot.comparison.version))
     # a worker could only say the same
-    older = await find(services, snapshot, kind, parameters)
+    older = await find(reads.services, snapshot, kind, parameters)
     if older is None or older.result is None:
-        raise pairs_missing(snapshot, missing, what, services.watch.pace.estimate_seconds())
+        raise pairs_missing(snapshot, missing, what, reads.services.watch.pace.estimate_seconds())
     return Latest(row=older, missing=missing, fresh=False)
 
 

@@ -10,7 +10,8 @@ from starlette.middleware import Middleware
 
 from api import documentation, openapi, problems
 from api.access.layer import Access
-from api.edge import BodyLimit, KnownHosts, RequestLog
+from api.bodies import BodyLimit
+from api.edge import KnownHosts, RequestLog
 from api.headers import SecureHeaders
 from api.heads import Heads
 from api.hot import HotAnswers

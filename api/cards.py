@@ -1,5 +1,6 @@
 """Model cards: Markdown by whoever registered a model, as HTML that can do nothing in a reader's browser."""
 
+import threading
 from functools import lru_cache
 
 import nh3
@@ -20,10 +21,18 @@ _SCHEMES = frozenset({"http", "https", "mailto"})
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 
 
-# what a hundred readers ask for is rendered once; the costliest card of 100,000 characters takes a second
-@lru_cache(maxsize=32)
+# the costliest card of 100,000 characters takes seconds, in which other threads get half of the processor
+_RENDERING = threading.Lock()
+
+
 def render(markdown: str) -> str:
-    """The card as a fragment of HTML."""
+    """The card as a fragment of HTML; one is rendered at a time. What a hundred readers ask for is rendered once."""
+    with _RENDERING:
+        return _render(markdown)
+
+
+@lru_cache(maxsize=32)
+def _render(markdown: str) -> str:
     return nh3.clean(
         _MARKDOWN.render(markdown),
         tags=set(_TAGS),

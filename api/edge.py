@@ -1,6 +1,5 @@
-"""The outermost layer, plain ASGI: request ids, one log line, Host headers, sizes of bodies, and the last resort."""
+"""The outermost layer, plain ASGI: request ids, one log line, Host headers, and the last resort."""
 
-import asyncio
 import fnmatch
 import re
 import time
@@ -15,15 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api import problems
 from api.access.actors import REQUEST_ID as REQUEST_ID_ENTRY
 from api.problems import problem
-from registry.errors import TooSlowError
 
 REQUEST_ID = "X-Request-Id"
-# Everything but uploads is metadata: the longest, a list of 22,000 classes, takes less than 1 MB.
-MAX_BODY_BYTES = 4 * 2**20
-UPLOADS = frozenset({"/models", "/image-sets"})
-PIECES = "/uploads/"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-CLOSE = {"Connection": "close"}  # the rest of the body is not read
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 CLIENT_LEFT = 499  # nginx's word for a client that did not wait
 _log = structlog.get_logger("api")
@@ -62,7 +55,8 @@ class RequestLog:
             _log.exception("request failed", request_id=request_id, method=scope["method"], path=scope["path"])
             if status == 0:
                 detail = f"this is a fault of the registry; its log knows more under the id {request_id}."
-                await problem(500, "Internal Server Error", detail)(scope, receive, send_with_id)
+                later = {"Retry-After": problems.RETRY_SECONDS}  # it may be of this moment; clients repeat what is safe
+                await problem(500, "Internal Server Error", detail, headers=later)(scope, receive, send_with_id)
         _report(scope, request_id, status, time.perf_counter() - started)
 
 
@@ -102,84 +96,6 @@ class KnownHosts:
     def _allows(self, authority: str) -> bool:
         host = (_split(f"//{authority}").hostname or "").lower()
         return any(fnmatch.fnmatchcase(host, pattern) for pattern in self._allowed)
-
-
-class BodyLimit:
-    """Stops reading bodies that are larger than any metadata, or that stop coming.
-
-    The two routes for files count their own bytes. A body of metadata has stall_seconds in all; of a file, each piece.
-    """
-
-    def __init__(self, app: ASGIApp, stall_seconds: float, limit: int = MAX_BODY_BYTES) -> None:
-        self._app = app
-        self._stall_seconds = stall_seconds
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD"}:
-            await self._app(scope, receive, send)
-        elif _is_upload(scope):
-            await self._app(scope, self._impatient(receive), send)
-        elif int(Headers(scope=scope).get("content-length") or 0) > self._limit:
-            await self._refuse()(scope, receive, send)
-        else:
-            await self._read(scope, receive, send)
-
-    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the whole body on at once."""
-        messages: list[Message] = []
-        size, more = 0, True
-        try:
-            async with asyncio.timeout(self._stall_seconds):
-                while more and size <= self._limit:
-                    messages.append(await receive())
-                    size += len(messages[-1].get("body", b""))
-                    more = messages[-1].get("more_body", False)
-        except TimeoutError:
-            await problem(408, TooSlowError.title, _stalled(self._stall_seconds), headers=CLOSE)(scope, receive, send)
-            return
-        if size > self._limit:
-            await self._refuse()(scope, receive, send)
-            return
-
-        async def replay() -> Message:
-            return messages.pop(0) if messages else await receive()
-
-        await self._app(scope, replay, send)
-
-    def _impatient(self, receive: Receive) -> Receive:
-        """Pieces of a file, each within the time; TooSlowError otherwise, which the route's error handler answers."""
-        done = False
-
-        async def receive_soon() -> Message:
-            nonlocal done
-            if done:  # the client is listening, and may do so for long
-                return await receive()
-            try:
-                async with asyncio.timeout(self._stall_seconds):
-                    message = await receive()
-            except TimeoutError:
-                raise TooSlowError(_stalled(self._stall_seconds)) from None
-            done = not message.get("more_body", False)
-            return message
-
-        return receive_soon
-
-    def _refuse(self) -> ASGIApp:
-        detail = f"at most {self._limit} bytes are read here; files go to /models or /image-sets in a multipart form."
-        return problem(413, "Too large", detail, headers=CLOSE)
-
-
-def _stalled(seconds: float) -> str:
-    return f"the body stopped coming for {seconds:g} seconds: check the connection, and send the request again."
-
-
-def _is_upload(scope: Scope) -> bool:
-    if scope["method"] == "PATCH" and scope["path"].startswith(PIECES):
-        return True
-    content_type = Headers(scope=scope).get("content-type", "").lower()
-    return scope["method"] == "POST" and scope["path"] in UPLOADS and content_type.startswith("multipart/")
 
 
 def _is_at(origin: str, host: str) -> bool:

@@ -19,6 +19,8 @@ _ALWAYS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+# of an answer that is no page
+SECURITY_HEADERS = (*_ALWAYS, _POLICY)
 
 
 class SecureHeaders:

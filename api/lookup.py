@@ -27,7 +27,7 @@ def find(services: Services, reference: str) -> Model:
     try:
         return services.watch.view().zoo.find(reference)
     except NotFoundError:
-        return services.watch.refresh().zoo.find(reference)
+        return services.watch.look_again().zoo.find(reference)
 
 
 def detail(services: Services, reference: str, image_set: str | None, protocol: str | None) -> ModelDetail:

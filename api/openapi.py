@@ -16,7 +16,7 @@ from api.openapi_links import LINKS
 from api.problems import MEDIA_TYPE
 from api.schemas.base import Problem
 from api.schemas.keys import SignIn
-from registry.declarations import ImageSetDeclaration, ModelDeclaration
+from registry.declarations import ImageSetDeclaration, ModelDeclaration, PlanDeclaration
 
 TAGS = [
     {"name": "models", "description": "Register classifiers, follow their measuring, fetch their weights."},
@@ -88,7 +88,7 @@ def install(app: FastAPI) -> None:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
     _, forms = models_json_schema(
-        [(each, "validation") for each in (ModelDeclaration, ImageSetDeclaration, SignIn, Problem)],
+        [(each, "validation") for each in (ModelDeclaration, PlanDeclaration, ImageSetDeclaration, SignIn, Problem)],
         ref_template="#/components/schemas/{model}",
     )
     components["schemas"] |= forms["$defs"]
@@ -163,7 +163,7 @@ def _problem_response(status: int) -> dict[str, Any]:
     phrase = HTTPStatus(status).phrase
     return {
         "description": f"{phrase}; `detail` says what to do.",
-        "headers": _REQUEST_ID | (_RETRY_AFTER if status in {429, 503} else {}),
+        "headers": _REQUEST_ID | (_RETRY_AFTER if status in {429, 500, 503} else {}),
         "content": {MEDIA_TYPE: {"schema": {"$ref": PROBLEM}}},
     }
 

@@ -30,6 +30,7 @@ def decode_cursor(cursor: str | None, kind: type) -> Any:
         return None
     try:
         value = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        _require_storable(value)
     except (ValueError, binascii.Error, RecursionError):
         value = None
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -69,6 +70,14 @@ def page_of(
             raise InvalidError(FOREIGN) from error
     page = ordered[start : start + limit]
     return page, key(page[-1]) if start + limit < len(ordered) else None
+
+
+def _require_storable(value: Any) -> None:
+    """ValueError for text that the database could not hold: half a surrogate, or U+0000."""
+    text = json.dumps(value, ensure_ascii=False)
+    text.encode()
+    if "\\u0000" in text:
+        raise ValueError("U+0000")
 
 
 def _sortable(key: list[Any]) -> tuple[bool, list[Any]]:

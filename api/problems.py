@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any
@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from pydantic import ValidationError
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route, compile_path
@@ -22,6 +22,7 @@ from registry.errors import (
     RegistryError,
     RunningError,
     TooLargeError,
+    TooManyError,
     TooSlowError,
     UnavailableError,
 )
@@ -32,6 +33,8 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = "1"
 # of the request that is being answered: entered by the outermost layer, and carried along into threads
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+# of what is wrong with one request, what is listed; each in so many characters
+MAX_ERRORS, MAX_CHARACTERS = 20, 500
 _log = logging.getLogger(__name__)
 
 
@@ -42,15 +45,19 @@ def problem(
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     content |= {"request_id": known} if (known := request_id.get()) else {}
     content |= extras
-    body = json.dumps(content, ensure_ascii=False, default=list).encode()
+    # half a surrogate, which a client's text may hold, goes back as the JSON escape that it came as
+    body = json.dumps(content, ensure_ascii=False, default=list).encode(errors="backslashreplace")
     return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=dict(headers))
 
 
-def invalid(what: str, errors: Iterable[Mapping[str, Any]]) -> InvalidError:
-    """The 422 of pydantic's errors, each as {where, message}."""
-    listed = [{"where": _where(error["loc"]), "message": _message(error)} for error in errors]
+def invalid(what: str, errors: Sequence[Mapping[str, Any]]) -> InvalidError:
+    """The 422 of pydantic's errors, the first of them as {where, message}."""
+    listed = [
+        {"where": _where(error["loc"])[:MAX_CHARACTERS], "message": _message(error)[:MAX_CHARACTERS]}
+        for error in errors[:MAX_ERRORS]
+    ]
     shown = "; ".join(f"{each['where']}: {each['message']}" for each in listed[:3])
-    more = f" (and {len(listed) - 3} more)" if len(listed) > 3 else ""  # noqa: PLR2004  as many as are shown
+    more = f" (and {len(errors) - 3} more)" if len(errors) > 3 else ""  # noqa: PLR2004  as many as are shown
     return InvalidError(f"{what} is not as expected: {shown}{more}.", errors=listed)
 
 
@@ -79,13 +86,23 @@ def install(app: FastAPI) -> None:
     async def unroutable(request: Request, error: HTTPException) -> Response:
         return _from_http(request, error)
 
+    _install_for_database(app)
+
+
+def _install_for_database(app: FastAPI) -> None:
+    """Answer what the database cannot do, or refuses."""
+
     @app.exception_handler(OperationalError)
+    @app.exception_handler(InternalError)
+    @app.exception_handler(IntegrityError)
     @app.exception_handler(PoolTimeoutError)
     @app.exception_handler(ProgrammingError)
     async def database_cannot(_request: Request, error: DBAPIError | PoolTimeoutError) -> Response:
         unavailable = explain(error)
         if unavailable is None:
             raise error
+        if isinstance(error, IntegrityError):
+            _log.warning("a change crossed another: %s", error.orig)
         return _from_registry(unavailable)
 
     @app.exception_handler(DataError)
@@ -98,7 +115,7 @@ def install(app: FastAPI) -> None:
 
 def _from_registry(error: RegistryError) -> Response:
     headers = {}
-    if isinstance(error, NotReadyError | RunningError | UnavailableError):
+    if isinstance(error, NotReadyError | RunningError | TooManyError | UnavailableError):
         headers["Retry-After"] = RETRY_SECONDS
     if isinstance(error, TooLargeError | TooSlowError):
         headers["Connection"] = "close"  # the rest of the body is not read

@@ -52,7 +52,7 @@ class Reads:
         try:
             return read(snapshot) if quick else await run_in_threadpool(read, snapshot)
         except NotFoundError:
-            await run_in_threadpool(self.services.watch.refresh)
+            await run_in_threadpool(self.services.watch.look_again)
             fresh = await self.snapshot()
             if fresh is snapshot:
                 raise

@@ -51,6 +51,11 @@ class Rendering:
         finally:
             self._ended = True
 
+    @property
+    def failed(self) -> bool:
+        """Whether it broke off, so that all of its readers get half an answer."""
+        return self._fault is not None
+
     async def read(self) -> AsyncIterator[bytes]:
         """Everything from the start, waiting for what is not written yet."""
         offset = 0
@@ -86,7 +91,7 @@ class Renderings:
     async def get(self, of: Rendered, make: Callable[[Write], None]) -> Rendering:
         """The rendering; whoever asks first has it made, in a thread of its own."""
         kept = self._kept.pop(of, None)
-        if kept is None:
+        if kept is None or kept.failed:  # what broke it (a full disk) may have passed
             kept = Rendering(self._folder)
             # not in the pool: a long one would hold up short answers
             threading.Thread(target=kept.render, args=(make,), name="rendering", daemon=True).start()

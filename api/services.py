@@ -17,6 +17,7 @@ from api.live import Live
 from api.metrics import Metrics
 from api.renderings import Renderings
 from api.traffic import Traffic
+from api.waiting import Waiters
 from registry.bell import Bell
 from registry.database import Sessions, make_engine, make_sessions, transaction
 from registry.errors import UnavailableError
@@ -25,6 +26,12 @@ from registry.settings import Settings
 from registry.storage.artifacts import ArtifactStore, open_store
 
 _log = logging.getLogger(__name__)
+# Nothing is fetched, hashed or listed inside a transaction: one that waits for its process for so long has lost it.
+IDLE_SECONDS = 15.0
+# A first snapshot of 845,000 pairs takes two seconds, the doctor's longest question less than ten.
+STATEMENT_SECONDS = 120.0
+# Of one key, those that nobody asked before: each is work for a light worker, and a row.
+QUESTIONS_PER_MINUTE = 240
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +49,8 @@ class Services:
     live: Live
     keys: KeyRing
     writes: WriteLimit
+    questions: WriteLimit
+    waiters: Waiters
     metrics: Metrics
 
     @contextmanager
@@ -65,7 +74,13 @@ class Services:
 
 def make_services(settings: Settings, traffic: Traffic) -> Services:
     """Connect to nothing yet: the database and the broker may be down when the process starts."""
-    engine = make_engine(settings.database_url, pool_size=10, application="sat-api")
+    engine = make_engine(
+        settings.database_url,
+        pool_size=10,
+        application="sat-api",
+        idle_seconds=IDLE_SECONDS,
+        statement_seconds=STATEMENT_SECONDS,
+    )
     sessions, watch = make_sessions(engine), Watch(engine)
     return Services(
         settings=settings,
@@ -79,6 +94,8 @@ def make_services(settings: Settings, traffic: Traffic) -> Services:
         live=Live(watch),
         keys=KeyRing(sessions),
         writes=WriteLimit(settings.redis_url, settings.writes_per_minute),
+        questions=WriteLimit(settings.redis_url, QUESTIONS_PER_MINUTE, namespace="sat-questions"),
+        waiters=Waiters(sessions),
         metrics=Metrics(sessions, watch, traffic),
     )
 

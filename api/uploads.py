@@ -1,10 +1,12 @@
 """Uploads: multipart forms read piece by piece, the file straight to disk, never whole in memory."""
 
+import json
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -15,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from api.problems import invalid
+from api.bodies import LARGE_BYTES, Take, require_few_openings, taking
+from api.problems import MAX_CHARACTERS, invalid
 from api.services import Services
 from registry.errors import InvalidError, StorageFullError, TooLargeError, UnavailableError, UnsupportedError
 from registry.sources import copy_source
@@ -28,11 +31,16 @@ from sat_engine.io.tensors import read_header
 _log = logging.getLogger(__name__)
 Declared = TypeVar("Declared", bound=BaseModel)
 METADATA = "metadata"
-MAX_METADATA_BYTES = 4 * 2**20
+MAX_METADATA_BYTES = LARGE_BYTES
 # boundaries, part headers and metadata beside the file
 OVERHEAD_BYTES = MAX_METADATA_BYTES + 64 * 2**10
 WRITE_BYTES = 2**20
+# Sixteen files that come at once take at most 256 MiB between two looks at the disk.
+ROOM_BYTES = 16 * 2**20
 MAX_BOUNDARY_BYTES = 70  # RFC 2046
+# A text becomes objects of ten times its size: long ones are parsed one after the other.
+LONG_BYTES = 64 * 2**10
+_PARSING = threading.Lock()
 # what the file is instead of safetensors, and what to do
 _NOT_TENSORS = {
     CheckpointFormat.PYTORCH: "this is a PyTorch .pth file, which is taken for models alone: save it as safetensors.",
@@ -70,10 +78,12 @@ async def receive_upload(request: Request, services: Services, *, name: str) -> 
     with _disk():  # before gigabytes are sent
         await run_in_threadpool(services.store.require_room, announced, services.sessions)
     with _temporary(services.store) as (path, file):
-        form = _Form(name, file, limit)
+        form = _Form(name, file, limit, taking(request.scope))
         parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # its own dict type, by key
         try:
+            room = Room(services)
             async for chunk in request.stream():
+                await room.take(len(chunk))
                 parser.write(chunk)
                 if len(form.unwritten) >= WRITE_BYTES:
                     await run_in_threadpool(form.write)
@@ -88,19 +98,30 @@ def copied_source(services: Services, key: str) -> Iterator[Path]:
     """A copy of the operator's file that the key names (registry/sources.py); it is removed at the end."""
     with _temporary(services.store) as (path, file):
         with _disk():
-            copy_source(services.settings.sources, key, file, services.settings.max_upload_bytes)
+            copy_source(
+                services.settings.sources, key, file, services.settings.max_upload_bytes, Room(services).take_now
+            )
         yield path
 
 
-def parse_metadata(kind: type[Declared], text: bytes) -> Declared:
-    """The declaration in the text; InvalidError lists what is wrong with it."""
+def parse_metadata(kind: type[Declared], text: bytes, what: str = f"`{METADATA}`") -> Declared:
+    """The declaration in the text; InvalidError lists what is wrong with it. A long one belongs into a thread."""
+    require_few_openings(text)
+    with _PARSING if len(text) > LONG_BYTES else nullcontext():
+        parsed = _parse(kind, text, what)
+    if isinstance(parsed, InvalidError):  # raised here, it holds nothing of what was parsed
+        raise parsed
+    return parsed
+
+
+def _parse(kind: type[Declared], text: bytes, what: str) -> Declared | InvalidError:
     try:
-        return kind.model_validate_json(text)
+        # not model_validate_json: its errors hold the whole text once more
+        return kind.model_validate(json.loads(text))
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
-        if errors[0]["type"] == "json_invalid":
-            raise InvalidError(f"`{METADATA}` is no valid JSON: {errors[0]['msg']}.") from error
-        raise invalid(f"`{METADATA}`", errors) from error
+        return invalid(what, error.errors(include_url=False, include_context=False, include_input=False))
+    except (ValueError, RecursionError) as error:
+        return InvalidError(f"{what} is no valid JSON: {error}."[:MAX_CHARACTERS])
 
 
 def check_checkpoint(path: Path) -> None:
@@ -112,7 +133,8 @@ def check_checkpoint(path: Path) -> None:
 def check_tensors(path: Path) -> None:
     """InvalidError with the reason, unless the file is a whole safetensors file that holds tensors."""
     try:
-        tensors = read_header(path)
+        with _PARSING:
+            tensors = read_header(path)
     except CheckpointError as error:
         raise InvalidError(_NOT_TENSORS.get(format_of(path), f"{error}.")) from error
     if not tensors:
@@ -166,6 +188,7 @@ class _Form:
     name: str
     file: BinaryIO
     limit: int
+    take: Take
     unwritten: bytearray = field(default_factory=bytearray)
     metadata: bytearray = field(default_factory=bytearray)
     seen: set[str] = field(default_factory=set)
@@ -203,7 +226,8 @@ class _Form:
             raise InvalidError(f"the form field `{METADATA}` is missing: send it as JSON text.")
         if self.name not in self.seen or self._size == 0:
             raise InvalidError(f"send the {self.name} in the form field `{self.name}`: a file that is not empty.")
-        return bytes(self.metadata)
+        metadata, self.metadata = bytes(self.metadata), bytearray()
+        return metadata
 
     def _begin(self) -> None:
         self._part = ""
@@ -232,6 +256,7 @@ class _Form:
         if self._part == METADATA:
             if len(self.metadata) + end - start > MAX_METADATA_BYTES:
                 raise TooLargeError(f"`{METADATA}` has more than {MAX_METADATA_BYTES} bytes.")
+            self.take(end - start)
             self.metadata += text[start:end]
             return
         self._size += end - start
@@ -241,6 +266,34 @@ class _Form:
 
     def _end(self) -> None:
         self.complete = True
+
+
+class Room:
+    """Asks again and again, while a file comes, whether the disk has room for more of it.
+
+    Many files come at once, and none of them says for sure how long it is.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._granted = 0
+
+    async def take(self, size: int) -> None:
+        """So many bytes are about to be written; StorageFullError where the disk takes no more."""
+        if size > self._granted:
+            await run_in_threadpool(self._renew, size)
+        self._granted -= size
+
+    def take_now(self, size: int) -> None:
+        """The same, outside the event loop."""
+        if size > self._granted:
+            self._renew(size)
+        self._granted -= size
+
+    def _renew(self, size: int) -> None:
+        with _disk():
+            self._services.store.require_room(size, self._services.sessions)
+        self._granted = max(size, ROOM_BYTES)
 
 
 def writing_to_disk(file: BinaryIO, unwritten: bytearray) -> None:

@@ -410,7 +410,7 @@ class Worker(TypedDict):
 
 
 class PlannedModel(TypedDict):
-    """One of the models of a plan; `same`: the same content is there under this name."""
+    """One of the models of a plan; `same`: the same content is there under this name; `shared`: under another one."""
 
     name: str
     gmacs: float
@@ -419,6 +419,8 @@ class PlannedModel(TypedDict):
     last_rung: int
     present: bool
     same: bool | None
+    shared: bool
+    elsewhere: bool
 
 
 class PlanRates(TypedDict):
@@ -453,6 +455,7 @@ class RegistrationPlan(TypedDict):
     workers: int
     rates: PlanRates
     backlog_seconds: float | None
+    also: list[str]
     rung_0: PlanCost
     total: PlanCost
 

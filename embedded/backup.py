@@ -21,6 +21,7 @@ from embedded.programs import artifacts_url
 from embedded.sockets import remove_socket_folder, renew_socket_folder
 from embedded.tenancy import wheel_programs
 from registry.database import migration_head
+from registry.storage.disk import sync
 
 DUMP, FILES, MANIFEST = "database.dump", "artifacts", "backup.json"
 
@@ -59,7 +60,12 @@ def back_up(home: Path, folder: Path, say: Callable[[str], None]) -> Backup:
         bytes=n_bytes,
         elsewhere=None if local is not None else store,
     )
+    # whoever reads the manifest may remove the original
+    for each in (folder / DUMP, folder):
+        sync(each)
     (folder / MANIFEST).write_text(json.dumps(asdict(made), indent=2) + "\n")
+    for each in (folder / MANIFEST, folder):
+        sync(each)
     return made
 
 
@@ -134,8 +140,9 @@ def _run(postgres: Postgres, program: str, *arguments: str) -> None:
 
 
 def _copy_new(source: Path, target: Path) -> tuple[int, int]:
-    """Copy the store's files that are not there yet; how many there are then, and their bytes."""
+    """Copy the store's files that are not there yet, to last; how many there are then, and their bytes."""
     count = n_bytes = 0
+    renamed: set[Path] = set()
     for path in sorted(source.glob("??/*")):
         if "#" in path.name:  # still being written
             continue
@@ -146,9 +153,13 @@ def _copy_new(source: Path, target: Path) -> tuple[int, int]:
             # collected or evicted meanwhile
             with suppress(FileNotFoundError):
                 shutil.copyfile(path, part)
+                sync(part)
                 part.replace(copy)
+                renamed |= {copy.parent, target}
         if copy.exists():
             count, n_bytes = count + 1, n_bytes + copy.stat().st_size
+    for each in renamed:
+        sync(each)
     return count, n_bytes
 
 

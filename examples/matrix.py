@@ -1,21 +1,23 @@
 """The SAT matrix of some networks on some images, without a registry.
 
     python -m examples.matrix resnet18.a1_in1k vit_tiny_patch16_224.augreg_in21k_ft_in1k --images photos/
-    python -m examples.matrix --digits      # offline: small networks of random weights on handwritten digits
+    python -m examples.matrix --digits      # offline: small networks, trained for seconds, on digits
 
-The folder holds one folder of images for each of the networks' classes, named so that sorting gives the classes' order.
+The folder holds folders of images that are called as the networks' classes are, ImageNet's n01440764 …, some or all of
+them. Where a network's classes have no known names, there is one for each, and sorting them gives the classes' order.
 """
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.progress import Progress
 
-from sat_engine import NetworkSpec, build, pretrained, read_folder, sat_matrix
+from sat_engine import pretrained, read_folder, sat_matrix
 from sat_engine.classifier import Classifier
-from sat_engine.measure import Images, Integers, correct, evaluate
+from sat_engine.measure import Images, Integers
 from sat_engine.memory import keep_freed_memory
 
 SIDE = 256
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         classifiers, images, labels = small_networks()
     elif options.names and options.images:
         classifiers = {name: pretrained(name) for name in options.names}
-        images, labels, _ = read_folder(options.images, SIDE)
+        images, labels, _ = read_folder(options.images, SIDE, classes=classifiers[options.names[0]].class_names)
     else:
         parser.error("give names of networks and --images, or --digits")
     with Progress() as bar:
@@ -45,29 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def small_networks() -> tuple[Mapping[str, Classifier], Images, Integers]:
-    """Return networks of random weights, and digits labelled by the first of them: what it says is right."""
-    import numpy as np
-
+    """Return three networks that have just learnt to read digits, 64 other digits, and what they are."""
+    from examples.digits.calibrate import load
+    from examples.digits.fit import fit
     from examples.digits.images import held_out
-    from sat_engine.networks import create_module
+    from examples.digits.zoo import Member, Recipe
 
-    images = held_out()[0][:64]
     classifiers = {}
-    for name in SMALL:
-        spec = NetworkSpec(
-            architecture=name,
-            model_args={"num_classes": 3},
-            input_side=32,
-            channels=1,
-            mean=(0.3,),
-            std=(0.38,),
-            class_map=(0, 1, 2),
-        )
-        module = create_module(name, spec.model_args, spec.input_side, spec.channels)
-        classifiers[name] = build(spec, module.state_dict(), image_channels=1)
-    labels = evaluate(classifiers[SMALL[0]], images).argmax(axis=1).astype(np.int64)
-    assert correct(evaluate(classifiers[SMALL[0]], images), labels).all()
-    return classifiers, images, labels
+    with TemporaryDirectory() as folder:
+        for name in SMALL:
+            member = Member(name=name, architecture=name, options={}, recipe=Recipe(epochs=4))
+            fit(member, member.path(Path(folder)))
+            classifiers[name] = load(member, member.path(Path(folder)))
+    images, labels = held_out()
+    return classifiers, images[:64], labels[:64]
 
 
 if __name__ == "__main__":

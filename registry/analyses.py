@@ -19,13 +19,15 @@ ensemble: {"members": [ids], "candidates": [ids], "n": int} ->
 
 import hashlib
 import json
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.errors import TooManyError
 from registry.jobs import Claim, hold, want
 from registry.tables import AnalysisKind, AnalysisRow, ComparisonRow, JobKind
 from registry.versions import CHANNEL
@@ -34,6 +36,21 @@ from registry.versions import CHANNEL
 IMMUTABLE = frozenset({AnalysisKind.ENSEMBLE})
 # A full disk passes: after this, a failed analysis is tried again when somebody asks.
 KEPT_FAILURE = timedelta(minutes=1)
+# Of one comparison: questions that nobody asked before are refused beyond, so that a reader cannot fill the light lane.
+MAX_PENDING = 64
+AnalysisKey = tuple[int, AnalysisKind, bytes]  # comparison, kind, and the parameters' sha256
+
+
+def key_of(comparison_id: int, kind: AnalysisKind, parameters: dict[str, Any]) -> AnalysisKey:
+    """What names the analysis."""
+    return comparison_id, kind, _digest(parameters)
+
+
+def find_analyses(session: Session, keys: Collection[AnalysisKey]) -> dict[AnalysisKey, AnalysisRow]:
+    """Those of the analyses that there are."""
+    named = tuple_(AnalysisRow.comparison_id, AnalysisRow.kind, AnalysisRow.parameters_sha256)
+    rows = session.scalars(select(AnalysisRow).where(named.in_(list(keys))).execution_options(populate_existing=True))
+    return {(row.comparison_id, row.kind, row.parameters_sha256): row for row in rows}
 
 
 def find_analysis(
@@ -51,9 +68,16 @@ def is_fresh(row: AnalysisRow, version: int) -> bool:
 
 
 def request_analysis(
-    session: Session, comparison_id: int, kind: AnalysisKind, parameters: dict[str, Any]
+    session: Session,
+    comparison_id: int,
+    kind: AnalysisKind,
+    parameters: dict[str, Any],
+    admit: Callable[[], object] = lambda: None,
 ) -> AnalysisRow:
     """The analysis as it is now; if it is not fresh, a light job is asked to make it so.
+
+    admit is called before a question that nobody asked before is entered, and may raise. TooManyError where too many
+    wait already.
 
     The row's `version` is that of its result (None: there is none yet), `failure` says why there is none of
     `wanted_version`: an older result stays beside it.
@@ -63,6 +87,9 @@ def request_analysis(
     if row is not None and is_fresh(row, version):
         return row
     if row is None or row.wanted_version < version or row.version is None or row.failure is not None:
+        if row is None:
+            admit()
+            _require_few_pending(session, comparison_id)
         # the job's row before the analysis's, as `record_analysis` locks them too
         want(session, JobKind.ANALYSE, comparison_id=comparison_id)
         session.execute(
@@ -92,16 +119,27 @@ def request_analysis(
 def pending_analyses(session: Session, comparison_id: int) -> list[AnalysisRow]:
     """The analyses that were asked for and are not as fresh as they were asked to be, oldest request first."""
     return list(
-        session.scalars(
-            select(AnalysisRow)
-            .where(
-                AnalysisRow.comparison_id == comparison_id,
-                AnalysisRow.failure.is_(None),
-                or_(AnalysisRow.version.is_(None), AnalysisRow.version < AnalysisRow.wanted_version),
-            )
-            .order_by(AnalysisRow.requested_at)
-        )
+        session.scalars(select(AnalysisRow).where(_is_pending(comparison_id)).order_by(AnalysisRow.requested_at))
     )
+
+
+def _is_pending(comparison_id: int) -> ColumnElement[bool]:
+    return and_(
+        AnalysisRow.comparison_id == comparison_id,
+        AnalysisRow.failure.is_(None),
+        or_(AnalysisRow.version.is_(None), AnalysisRow.version < AnalysisRow.wanted_version),
+    )
+
+
+def _require_few_pending(session: Session, comparison_id: int) -> None:
+    pending = session.execute(
+        select(func.count()).select_from(AnalysisRow).where(_is_pending(comparison_id))
+    ).scalar_one()
+    if pending >= MAX_PENDING:
+        raise TooManyError(
+            f"{pending} questions about this comparison wait for a worker already: ask again in a moment, or ask one "
+            "that was asked before."
+        )
 
 
 def record_analysis(

@@ -35,7 +35,7 @@ def archive_model(session: Session, reference: str) -> str:
             # a preparation that names this network has committed while its jobs were being locked
             want_evaluations(session, model.network_id, model.task_id)
             alone = False
-    _lock(session, model, reference)
+    lock_model(session, model, reference)
     if model.state in LIVE_STATES:
         model.state, model.concern = ModelState.ARCHIVED, None
     session.flush()
@@ -58,7 +58,7 @@ def unarchive_model(session: Session, reference: str) -> str:
         return own_name(session, model.id)
     assert model.network_id is not None
     want_evaluations(session, model.network_id, model.task_id)
-    _lock(session, model, reference)
+    lock_model(session, model, reference)
     if model.state is ModelState.ARCHIVED:
         model.state = ModelState.READY
     session.flush()
@@ -74,15 +74,23 @@ def measure_to(session: Session, reference: str, last_rung: int) -> str:
     model = resolve(session, reference)
     if model.network_id is not None and model.state in LIVE_STATES:
         want_evaluations(session, model.network_id, model.task_id)
-    _lock(session, model, reference)
+    lock_model(session, model, reference)
     model.last_rung = last_rung
     session.flush()
     raise_all_versions(session)
     return own_name(session, model.id)
 
 
-def _lock(session: Session, model: ModelRow, reference: str) -> None:
-    session.refresh(model, with_for_update=True)
+def lock_model(session: Session, model: ModelRow, reference: str) -> None:
+    """Lock the model and the others of its network, by id: all of them may be judged again, or changed together.
+
+    NotFoundError when it was deleted meanwhile.
+    """
+    same = ModelRow.id == model.id
+    if model.network_id is not None:
+        same |= (ModelRow.network_id == model.network_id) & ModelRow.deleted_at.is_(None)
+    locked = select(ModelRow).where(same).order_by(ModelRow.id).with_for_update()
+    session.scalars(locked.execution_options(populate_existing=True)).all()
     if model.deleted_at is not None:
         raise NotFoundError(f"model {reference!r} was deleted meanwhile.")
 

@@ -3,17 +3,17 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
-from registry.archiving import archive_model, measure_to, unarchive_model
+from registry.archiving import archive_model, lock_model, measure_to, unarchive_model
 from registry.conditions import Seen, model_states, require_seen
 from registry.declarations import Card, Declaration, Text, Word, require_number, without_null
-from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.errors import ConflictError, InvalidError
 from registry.naming import own_name, resolve
 from registry.networks import judge_accuracy
 from registry.tables import ModelRow, ModelState
+from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
 
 DESCRIBING = ("description", "tags", "card", "license", "expected_accuracy")
@@ -60,6 +60,7 @@ def change_model(session: Session, reference: str, change: ModelChange, *, actor
 
     seen: the states that the caller has seen (StaleError when the model is in another).
     """
+    settle_tasks(session, alone=False)
     model = resolve(session, reference)
     require_owner(actor, model.owner, f"model {reference!r}")
     # these lock jobs, which come before models; an error further down takes them back
@@ -67,7 +68,7 @@ def change_model(session: Session, reference: str, change: ModelChange, *, actor
         _move(session, model, reference, change.state)
     if change.last_rung is not None:
         measure_to(session, reference, change.last_rung)
-    _lock(session, model, reference)
+    lock_model(session, model, reference)
     require_seen(seen, model_states(model.revision, model.id), f"model {reference!r}")
     for field in DESCRIBING:
         if field in change.model_fields_set:
@@ -94,14 +95,3 @@ def _move(session: Session, model: ModelRow, reference: str, state: str) -> None
         )
     elif model.state is not ModelState.READY:
         raise InvalidError(f"model {reference!r} is {model.state}: POST /models/{reference}/retry tries again.")
-
-
-def _lock(session: Session, model: ModelRow, reference: str) -> None:
-    """Lock the model, and before it the others of its network, by id: all of them may be judged again."""
-    same = ModelRow.id == model.id
-    if model.network_id is not None:
-        same |= (ModelRow.network_id == model.network_id) & ModelRow.deleted_at.is_(None)
-    locked = select(ModelRow).where(same).order_by(ModelRow.id).with_for_update()
-    session.scalars(locked.execution_options(populate_existing=True)).all()
-    if model.deleted_at is not None:
-        raise NotFoundError(f"model {reference!r} was deleted meanwhile.")

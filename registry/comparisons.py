@@ -22,6 +22,7 @@ from registry.tables import (
     NetworkRow,
     ProtocolRow,
 )
+from registry.tasks import settle_tasks
 from registry.versions import raise_version
 
 LIVE_STATES = (ModelState.READY, ModelState.SUSPECT)
@@ -43,7 +44,11 @@ def is_live(
 
 
 def create_comparison(session: Session, declaration: ComparisonDeclaration, *, actor: Actor = LOCAL) -> ComparisonRow:
-    """The comparison of that image set and protocol, made if it is new; it measures only when asked to."""
+    """The comparison of that image set and protocol, made if it is new; it measures only when asked to.
+
+    No network becomes live meanwhile: it would not see this comparison, nor this one it.
+    """
+    settle_tasks(session, alone=True)
     image_set, protocol = _named(session, declaration.image_set, declaration.protocol)
     first = not session.execute(select(exists().where(ComparisonRow.is_default))).scalar_one()
     session.execute(

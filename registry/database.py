@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.tables import Lane
@@ -15,19 +16,36 @@ from registry.tables import Lane
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 # A recording transaction takes milliseconds; one that waits longer meets a lock nobody will release soon.
 LOCK_TIMEOUT_MS = 30_000
+# libpq's, for TCP alone: without them, a thread waits for a host that vanished for as long as the kernel does, up to
+# hours. The first three are for an answer that does not come, the last for what was sent and is not acknowledged.
+VANISHED_HOST = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+
+# The connection broke, the server ended it, or it refuses for reasons of its own. A transaction that waited too long
+# for its process ends with an InternalError.
+DATABASE_FAULTS = (OperationalError, InterfaceError, InternalError)
 
 Sessions = sessionmaker[Session]
 
 
-def make_engine(url: str, *, pool_size: int = 5, application: str = "sat", idle_seconds: float | None = None) -> Engine:
+def make_engine(
+    url: str,
+    *,
+    pool_size: int = 5,
+    application: str = "sat",
+    idle_seconds: float | None = None,
+    statement_seconds: float | None = None,
+) -> Engine:
     """An engine whose connections are checked before use, so a restarted PostgreSQL is no error.
 
     With idle_seconds the server ends a transaction that waits for its client for longer: a process that is frozen, or
-    whose host is gone, must not hold its locks until somebody notices.
+    whose host is gone, must not hold its locks until somebody notices. With statement_seconds it ends a statement that
+    runs for longer. A server whose host is gone is noticed within half a minute, whatever the limits.
     """
     options = [f"lock_timeout={LOCK_TIMEOUT_MS}", "timezone=UTC"]
     if idle_seconds is not None:
         options.append(f"idle_in_transaction_session_timeout={round(1000 * idle_seconds)}")
+    if statement_seconds is not None:
+        options.append(f"statement_timeout={round(1000 * statement_seconds)}")
     return create_engine(
         url,
         pool_size=pool_size,
@@ -37,6 +55,7 @@ def make_engine(url: str, *, pool_size: int = 5, application: str = "sat", idle_
             "application_name": application,
             "connect_timeout": 10,
             "options": " ".join(f"-c {option}" for option in options),
+            **VANISHED_HOST,
         },
     )
 

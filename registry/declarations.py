@@ -4,10 +4,19 @@ import re
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from registry.tables import ComparisonState, WorkerWish
 from registry.tables.catalogue import NAME_PATTERN
+from sat_engine.spec import MAX_SIDE
 
 
 def require_no_nul(text: str) -> str:
@@ -54,13 +63,27 @@ ArgumentValue = (
 )
 # ImageNet-21k has 21,841 classes; more than this is a mistake.
 MAX_CLASSES = 100_000
-Classes = Annotated[list[Word], Field(min_length=2, max_length=MAX_CLASSES, json_schema_extra={"uniqueItems": True})]
+# A long list is read up to its first fault: a sentence about each of its items helps nobody.
+Classes = Annotated[
+    list[Word],
+    Field(min_length=2, max_length=MAX_CLASSES, fail_fast=True, json_schema_extra={"uniqueItems": True}),
+]
+# Members of one JSON object: several times as many as any declaration has.
+MAX_FIELDS = 64
 
 
 class Declaration(BaseModel):
-    """Base of all: unknown fields are refused by name, numbers must be finite."""
+    """Base of all: unknown fields are refused by name, unless they are very many; numbers must be finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_crowded(cls, value: object) -> object:
+        for each in (value, *value.values()) if isinstance(value, dict) else ():
+            if isinstance(each, dict) and len(each) > MAX_FIELDS:
+                raise ValueError(f"an object has {len(each)} fields; at most {MAX_FIELDS} are read")
+        return value
 
 
 def _values_a_channel(channels: int) -> dict[str, Any]:
@@ -76,7 +99,7 @@ class InputDeclaration(Declaration):
     model_config = ConfigDict(json_schema_extra={"anyOf": [_values_a_channel(3), _values_a_channel(1)]})
 
     # the bounds first: behind a validator they would not be in the JSON schema
-    size: Annotated[int, Field(ge=4, le=4096), BeforeValidator(require_number)]
+    size: Annotated[int, Field(ge=4, le=MAX_SIDE), BeforeValidator(require_number)]
     channels: Literal[1, 3] = 3
     mean: Annotated[list[Annotated[float, Field(strict=True, ge=-1e3, le=1e3)]], Field(min_length=1, max_length=3)]
     std: Annotated[list[Annotated[float, Field(strict=True, ge=1e-6, le=1e3)]], Field(min_length=1, max_length=3)]
@@ -158,7 +181,7 @@ MAX_PLANNED = 10_000
 class PlanDeclaration(Declaration):
     """The body of POST /plan."""
 
-    models: Annotated[list[PlannedModel], Field(min_length=1, max_length=MAX_PLANNED)]
+    models: Annotated[list[PlannedModel], Field(min_length=1, max_length=MAX_PLANNED, fail_fast=True)]
 
 
 class PartsDeclaration(Declaration):

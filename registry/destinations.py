@@ -73,13 +73,19 @@ class Destinations:
         return any(address in network for network in self._networks)
 
 
+# They hold an IPv4 address, and lead to any: compatible ones, and those of translators.
+_LEADING_ELSEWHERE = tuple(map(ipaddress.ip_network, ("::/96", "64:ff9b::/96", "64:ff9b:1::/48")))
+
+
 def _is_public(address: Address) -> bool:
-    # ::ffff:10.0.0.1 is 10.0.0.1, and 64:ff9b::/96 leads to any IPv4 address
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    if mapped is not None:
-        return _is_public(mapped)
-    translated = isinstance(address, ipaddress.IPv6Address) and address in ipaddress.ip_network("64:ff9b::/96")
-    return address.is_global and not address.is_multicast and not translated
+    if isinstance(address, ipaddress.IPv6Address):
+        # ::ffff:10.0.0.1 is 10.0.0.1, and 2002:0a00:0001:: a tunnel to it
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is not None:
+            return _is_public(inner)
+        if any(address in network for network in _LEADING_ELSEWHERE):
+            return False
+    return address.is_global and not address.is_multicast
 
 
 def _split(url: str) -> SplitResult | None:

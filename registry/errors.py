@@ -98,6 +98,13 @@ class UnsupportedError(RegistryError):
     title = "Unsupported media type"
 
 
+class TooManyError(RegistryError):
+    """Whoever asks has as much under way as one may have; the same request may succeed later."""
+
+    status = 429
+    title = "Too many requests"
+
+
 class UnavailableError(RegistryError):
     """A part that the request needs is down; the same request may succeed later."""
 

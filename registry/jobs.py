@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     Interval,
     Table,
+    and_,
     any_,
     bindparam,
     case,
@@ -66,7 +67,7 @@ PRIORITY = {
 FARTHEST = 9
 # Of more sources than these a target looks at all.
 MAX_SOURCES = 64
-MAX_ATTEMPTS = 3
+MAX_ERRORS = 3
 # A silent worker proves less than an error: it may have been killed for a reason of its own.
 MAX_DEATHS = 5
 GIVEN_BACK_SECONDS = 10.0
@@ -80,8 +81,15 @@ _CLAIMABLE = (
         JobRow.kind == JobKind.ANALYSE,
     ),
 )
-# Both go with every cell that is recorded: building them anew takes longer than running them.
+# These go with every cell or job: building them anew takes longer than running them.
 _SOURCES = select(JobRow.sources).where(JobRow.id == bindparam("id"))
+_FINISH = text(
+    "update jobs set state = cast(:state as text), priority = :priority, attempt = 0, errors = 0, failure = null,"
+    " at_source = null, at_rung = null, lease_until = null, worker_id = null, progress = null,"
+    " queued_at = case cast(:state as text) when 'queued' then now() else queued_at end,"
+    " sources = case cast(:state as text) when 'idle' then '{}' else sources end"
+    " where id = :id and fence = :fence and state = 'running' returning id"
+)
 _HOLD = text("select id from jobs where id = :id and fence = :fence and state = 'running' for update")
 _URGENT = select(
     select(JobRow.id)
@@ -183,7 +191,9 @@ def _want_statement() -> Insert:
     source = bindparam("source", type_=Integer)
     # appending to null would narrow a look at all sources to this one
     everywhere = or_(source.is_(None), old.sources.is_(None), func.cardinality(old.sources) >= MAX_SOURCES)
-    resting = or_(old.state == JobState.IDLE, old.state == JobState.FAILED)
+    # a source that asks is no reason to try again what failed, and may have killed workers: a retry is
+    stays_failed = and_(old.state == JobState.FAILED, source.is_not(None))
+    resting = or_(old.state == JobState.IDLE, and_(old.state == JobState.FAILED, source.is_(None)))
     return row.on_conflict_do_update(
         constraint="uq_jobs_subject",
         set_={
@@ -191,8 +201,9 @@ def _want_statement() -> Insert:
             "priority": case((resting, row.excluded.priority), else_=func.least(old.priority, row.excluded.priority)),
             "state": case((resting, literal(JobState.QUEUED.value)), else_=old.state),
             "attempt": case((resting, 0), else_=old.attempt),
+            "errors": case((resting, 0), else_=old.errors),
             "queued_at": case((resting, func.now()), else_=old.queued_at),
-            "failure": None,
+            "failure": case((stays_failed, old.failure), else_=None),
             "not_before": None,
             "sources": case(
                 (everywhere, None),
@@ -253,6 +264,8 @@ def _claim_statement() -> ReturningUpdate[JobRow]:
             worker_id=worker,
             started_at=func.now(),
             progress=None,
+            at_source=None,
+            at_rung=None,
         )
         .returning(JobRow)
     )
@@ -286,7 +299,14 @@ def note_progress(session: Session, claimed: Claim) -> None:
     To be called under `hold`.
     """
     if claimed.attempt > 1:
-        session.execute(update(JobRow).where(JobRow.id == claimed.job_id).values(attempt=1))
+        begin_anew = {"attempt": 1, "errors": 0, "at_source": None, "at_rung": None}
+        session.execute(update(JobRow).where(JobRow.id == claimed.job_id).values(begin_anew))
+
+
+def note_cell(session: Session, claimed: Claim, source_id: int, rung: int) -> None:
+    """Say which cell of a transfers job is at hand, so that what ends the process can be told from its neighbours."""
+    hold(session, claimed)
+    session.execute(update(JobRow).where(JobRow.id == claimed.job_id).values(at_source=source_id, at_rung=rung))
 
 
 def finish(session: Session, claimed: Claim) -> None:
@@ -302,11 +322,20 @@ def finish_with(session: Session, claimed: Claim, left_at_rung: int | None, *, n
     `left_at_rung` must have been read after `hold` in this transaction: work that is wanted by a transaction which
     has committed is then in it, and one which has not commits after this and queues the row itself.
     """
-    hold(session, claimed)
-    job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
-    _rest(session, job, left_at_rung, nearness)
-    if left_at_rung is None:
-        job.sources = []
+    state = JobState.IDLE if left_at_rung is None else JobState.QUEUED
+    finished = session.execute(
+        _FINISH,
+        {
+            "id": claimed.job_id,
+            "fence": claimed.fence,
+            "state": state,
+            "priority": priority_of(claimed.kind, left_at_rung or 0, nearness),
+        },
+    ).one_or_none()
+    if finished is None:
+        raise LostLeaseError(claimed)
+    if state is JobState.QUEUED:
+        announce(session, claimed.lane)
 
 
 def asked_sources(session: Session, claimed: Claim) -> Sequence[int] | None:
@@ -332,18 +361,17 @@ def give_back(session: Session, claimed: Claim, *, reason: str | None = None) ->
     hold(session, claimed)
     job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
     job.not_before = _seconds_from_now(session, GIVEN_BACK_SECONDS) if reason else None
-    job.state = JobState.QUEUED
     job.attempt = max(0, job.attempt - 1)
     job.failure = reason
-    _release(job)
-    announce(session, job.lane)
+    _queue(session, job)
 
 
 def retry_later(session: Session, claimed: Claim, reason: str) -> bool:
     """Queue a job that failed for another attempt, later each time; False when its attempts are used up."""
     hold(session, claimed)
     job = session.get_one(JobRow, claimed.job_id, populate_existing=True)
-    if job.attempt >= MAX_ATTEMPTS:
+    job.errors += 1
+    if job.errors >= MAX_ERRORS:
         return False
     _queue_after_failure(session, job, reason)
     return True
@@ -353,6 +381,13 @@ def fail(session: Session, claimed: Claim, reason: str) -> None:
     """Leave the row failed, with the reason; only new work or a retry queues it again."""
     hold(session, claimed)
     _mark_failed(session.get_one(JobRow, claimed.job_id, populate_existing=True), reason)
+
+
+def pass_over(session: Session, job: JobRow) -> None:
+    """Queue a job again, its attempts counted anew, since what failed it has been put aside."""
+    job.attempt = job.errors = 0
+    job.failure = job.not_before = job.at_source = job.at_rung = None
+    _queue(session, job)
 
 
 def take_expired(session: Session, lease_seconds: float) -> list[JobRow]:
@@ -370,8 +405,9 @@ def take_expired(session: Session, lease_seconds: float) -> list[JobRow]:
     silent = [job.worker_id for job in expired if job.worker_id is not None]
     given_up = []
     for job in expired:
-        if job.attempt >= MAX_DEATHS:
-            _mark_failed(job, f"the worker died {job.attempt} times during this work ({job.kind})")
+        deaths = job.attempt - job.errors
+        if deaths >= MAX_DEATHS:
+            _mark_failed(job, f"the worker died {deaths} times during this work ({job.kind})")
             given_up.append(job)
         else:
             _queue_after_failure(session, job, "its worker fell silent")
@@ -392,9 +428,13 @@ def lanes_with_work(session: Session) -> list[Lane]:
     )
 
 
-def more_urgent_waits(session: Session, claimed: Claim) -> bool:
-    """Whether the claim's lane holds a queued job that should go first."""
-    waits: bool = session.execute(_URGENT, {"lane": claimed.lane, "priority": claimed.priority}).scalar_one()
+def more_urgent_waits(session: Session, claimed: Claim, priority: int | None = None) -> bool:
+    """Whether the claim's lane holds a queued job that should go first.
+
+    priority: of what the claim would do next; None: that of the claim.
+    """
+    compared = claimed.priority if priority is None else priority
+    waits: bool = session.execute(_URGENT, {"lane": claimed.lane, "priority": compared}).scalar_one()
     return waits
 
 
@@ -414,6 +454,8 @@ def fence_off(session: Session, *, model_id: int | None = None, network_id: int 
             failure=None,
             taken=JobRow.wanted,
             sources=None,
+            at_source=None,
+            at_rung=None,
         )
     )
 
@@ -424,21 +466,28 @@ def _release(job: JobRow) -> None:
     job.progress = None
 
 
-def _rest(session: Session, job: JobRow, left_at_rung: int | None, nearness: float | None = None) -> None:
-    job.state = JobState.IDLE if left_at_rung is None else JobState.QUEUED
-    job.priority = priority_of(job.kind, left_at_rung or 0, nearness)
-    job.attempt = 0
-    job.failure = None
+def _rest(session: Session, job: JobRow, left_at_rung: int | None) -> None:
+    job.priority = priority_of(job.kind, left_at_rung or 0)
+    job.attempt = job.errors = 0
+    job.failure = job.at_source = job.at_rung = None
+    if left_at_rung is not None:
+        _queue(session, job)
+        return
+    job.state = JobState.IDLE
     _release(job)
-    if job.state is JobState.QUEUED:
-        announce(session, job.lane)
 
 
 def _queue_after_failure(session: Session, job: JobRow, reason: str) -> None:
     # the first repetition is immediate: most deaths are restarts
     job.not_before = _seconds_from_now(session, 0 if job.attempt <= 1 else 2**job.attempt)
-    job.state = JobState.QUEUED
     job.failure = reason
+    _queue(session, job)
+
+
+def _queue(session: Session, job: JobRow) -> None:
+    with session.no_autoflush:  # state, lease and failure go together
+        job.queued_at = _seconds_from_now(session, 0)
+    job.state = JobState.QUEUED
     _release(job)
     announce(session, job.lane)
 

@@ -52,7 +52,13 @@ def configure_logs(form: LogFormat, *, level: int = logging.INFO, more: Sequence
 def _renderer(form: LogFormat) -> Processor:
     if form == "json":
         return structlog.processors.JSONRenderer()
-    return structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), drop_missing=True)
+    render = structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), drop_missing=True)
+    return lambda logger, method, line: _printable(str(render(logger, method, line)))
+
+
+def _printable(line: str) -> str:
+    """With escapes for what a terminal would obey, or take for the end of the line; JSON has its own."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
 
 
 def _hide_secrets(_logger: WrappedLogger, _method: str, line: Any) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, func, select
+from sqlalchemy import delete, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -36,7 +36,7 @@ from registry.webhooks import EventKind
 from sat_engine import catalogue
 from sat_engine.catalogue import CatalogueEntry
 from sat_engine.errors import ArchitectureError
-from sat_engine.spec import check_model_args
+from sat_engine.spec import check_model_args, check_tokens
 
 # The fields that decide which network a declaration means; the rest describes it.
 IDENTITY_FIELDS = ("architecture", "model_args", "pretrained", "input", "weights")
@@ -152,6 +152,17 @@ def declared_content(session: Session, declaration: ModelDeclaration, checkpoint
     return content_digest(_stored(_resolve_input(declaration), outputs), task, checkpoint)
 
 
+def declared_task(session: Session, declaration: ModelDeclaration) -> TaskRow:
+    """The task in which the model of this declaration would be measured."""
+    return _task_and_map(session, declaration)[0]
+
+
+def lock_models(session: Session, *, models: Sequence[int | None], networks: Sequence[int | None]) -> None:
+    """Lock these models, and all of these networks, by id."""
+    which = or_(ModelRow.id.in_(models), ModelRow.network_id.in_(networks))
+    session.execute(select(ModelRow.id).where(which).order_by(ModelRow.id).with_for_update()).all()
+
+
 def fail_model(session: Session, model_id: int, reason: str) -> None:
     """Mark a model failed, with the reason; its recorded results stay but are in no answer."""
     model = session.get_one(ModelRow, model_id, with_for_update=True)
@@ -229,6 +240,7 @@ def _resolve_input(declaration: ModelDeclaration) -> ModelDeclaration:
     try:
         entry = catalogue.find(declaration.architecture)
         check_model_args(declaration.model_args)
+        check_tokens(declaration.model_args, declaration.input.size if declaration.input else entry.input_side or 1)
     except ArchitectureError as error:
         raise InvalidError(str(error)) from error
     if declaration.pretrained is not None:

@@ -19,10 +19,10 @@ from registry.tables import (
     Part,
     TaskRow,
 )
+from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
+from sat_engine.accuracy import is_near_chance
 
-# An accuracy that closes less than this share of the way from chance to 1 is "near chance".
-NEAR_CHANCE = 0.1
 # Percentage points between the accuracy that was declared and the one that is measured.
 TOLERATED_POINTS = 3.0
 WHAT_TO_CHECK = "Check mean and std, the channels (RGB or BGR, 1 or 3), the input size, and the order of `classes`."
@@ -54,6 +54,7 @@ def record_prepared(session: Session, claimed: Claim, prepared: PreparedNetwork)
     A network that another model already brought is reused, with all its results.
     """
     assert claimed.model_id is not None
+    settle_tasks(session, alone=False)  # a comparison that is just being made sees the network, or is seen
     hold(session, claimed)
     model = session.get_one(ModelRow, claimed.model_id)
     session.execute(
@@ -143,9 +144,8 @@ def _judging_image_set(network_id: int) -> ScalarSelect[int]:
 
 def _concern(accuracy: float, n: int, classes: int, expected: float | None) -> str | None:
     measured = f"it gets {accuracy:.1%} of {n} images right"
-    chance = 1 / classes
-    if accuracy < chance + NEAR_CHANCE * (1 - chance):
-        return f"{measured}, where guessing gets {chance:.1%}. {WHAT_TO_CHECK}"
+    if is_near_chance(accuracy, classes):
+        return f"{measured}, where guessing gets {1 / classes:.1%}. {WHAT_TO_CHECK}"
     if expected is not None and 100 * abs(accuracy - expected) > TOLERATED_POINTS:
         return f"{measured}, where {expected:.1%} was expected. {WHAT_TO_CHECK}"
     return None

@@ -65,7 +65,7 @@ def pending_evaluations(session: Session, network_id: int, image_set: ImageSetRo
 
 
 def pending_attacks(session: Session, network_id: int, comparison_id: int, image_set: ImageSetRow) -> list[int]:
-    """The rungs that are evaluated and not attacked, rung 0 first."""
+    """The rungs that are evaluated and not attacked, rung 0 first; none of a network that cannot be attacked."""
     attacked = select(AttackRow.rung).where(
         AttackRow.comparison_id == comparison_id, AttackRow.network_id == network_id
     )
@@ -77,6 +77,11 @@ def pending_attacks(session: Session, network_id: int, comparison_id: int, image
                 EvaluationRow.image_set_id == image_set.id,
                 EvaluationRow.part == Part.ATTACK,
                 EvaluationRow.rung.not_in(attacked),
+                ~exists().where(
+                    RefusalRow.comparison_id == comparison_id,
+                    RefusalRow.source_id == network_id,
+                    RefusalRow.target_id == network_id,
+                ),
                 is_live(EvaluationRow.network_id, rung=EvaluationRow.rung),
             )
             .order_by(EvaluationRow.rung)

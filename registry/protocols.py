@@ -1,5 +1,7 @@
 """Protocols are data: created from parameters, known by the digest of their canonical form."""
 
+from itertools import chain, count
+
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -36,18 +38,28 @@ def create_protocol(session: Session, declaration: ProtocolDeclaration, *, actor
 
 
 def ensure_presets(session: Session) -> None:
-    """Make sure that the presets of this engine revision are there. A preset of an older revision keeps its name."""
+    """Make sure that the presets of this engine revision are there, by whatever name; none of them is refused.
+
+    A preset keeps its name, and so do the parameters that an operator has already stored under another one. Where the
+    name means other parameters (those of an older revision, or an operator's), the preset takes the next free one:
+    pgd-r2, pgd-r2-1 ...
+    """
     for name, protocol in PRESETS.items():
-        taken = session.scalars(select(ProtocolRow.digest).where(ProtocolRow.name == name)).one_or_none()
-        if taken is None:
-            _store(session, name, protocol, PRESET_DESCRIPTIONS.get(name, ""))
-        elif taken != protocol.digest():
-            _store(session, f"{name}-r{protocol.engine_revision}", protocol, PRESET_DESCRIPTIONS.get(name, ""))
+        known = select(ProtocolRow.id).where(ProtocolRow.digest == protocol.digest())
+        if session.scalars(known).one_or_none() is None:
+            free = _free_name(session, name, protocol.engine_revision)
+            _store(session, free, protocol, PRESET_DESCRIPTIONS.get(name, ""))
 
 
 def load_protocol(row: ProtocolRow) -> Protocol:
     """The engine's protocol that a row holds."""
     return Protocol.from_parameters(row.parameters)
+
+
+def _free_name(session: Session, name: str, revision: int) -> str:
+    taken = set(session.scalars(select(ProtocolRow.name).where(ProtocolRow.name.startswith(name, autoescape=True))))
+    candidates = chain([name, f"{name}-r{revision}"], (f"{name}-r{revision}-{i}" for i in count(1)))
+    return next(each for each in candidates if each not in taken)
 
 
 def _store(

@@ -48,7 +48,7 @@ def re_evaluate(session: Session, reference: str, *, actor: Actor) -> list[str]:
     names = [own_name(session, each.id) for each in models]
     record_audit(session, actor, "model.re-evaluate", names[0], {"models": names})
     session.flush()
-    raise_all_versions(session)
+    raise_all_versions(session, forgetting=True)
     return names
 
 

@@ -11,7 +11,7 @@ from registry.counting import count_pairs
 from registry.jobs import Claim, hold, want
 from registry.results import write_pairs
 from registry.tables import AttackRow, JobKind, PairRow, RefusalRow, TransferRow
-from registry.versions import raise_version
+from registry.versions import raise_version_forgetting
 
 
 def replace_attack(session: Session, claimed: Claim, source_id: int, rung: int, images_sha256: bytes) -> bool:
@@ -67,7 +67,7 @@ def _recount(session: Session, comparison_id: int, source_id: int, targets: list
     )
     counted = count_pairs(session, comparison_id, source_id, targets)
     left = {pair: counts for pair, counts in counted.items() if counts["rungs"]}
-    write_pairs(session, comparison_id, left, raise_version(session, comparison_id))
+    write_pairs(session, comparison_id, left, raise_version_forgetting(session, comparison_id))
     gone = counted.keys() - left.keys()
     session.execute(
         delete(PairRow).where(

@@ -12,6 +12,7 @@ from registry.errors import ConflictError, NotFoundError
 from registry.jobs import want
 from registry.naming import find_model
 from registry.tables import JobKind, ModelRow, ModelState, NameRow
+from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
 
 _DELETED = re.compile(r"~([0-9]{1,9})")
@@ -28,6 +29,7 @@ def restore_model(session: Session, reference: str, *, actor: Actor) -> str:
     reference: `~<id>`, or the name that it had (the last one deleted of that name). Its aliases were freed and stay so.
     ConflictError when the name is taken; NotFoundError when there is no such model any more.
     """
+    settle_tasks(session, alone=False)
     model = _find_deleted(session, reference)
     require_owner(actor, model.owner, f"the deleted model {reference!r}")
     name = model.deleted_name

@@ -197,20 +197,28 @@ def record_transfers(session: Session, claimed: Claim, records: Sequence[Transfe
 
 def record_refusal(session: Session, claimed: Claim, source_id: int, rung: int, reason: str) -> None:
     """Record that a cell cannot be measured, so that its neighbours go on."""
+    assert claimed.network_id is not None
     assert claimed.comparison_id is not None
     hold(session, claimed)
+    refuse_cell(session, claimed.comparison_id, claimed.network_id, source_id, rung=rung, reason=reason)
+    raise_version(session, claimed.comparison_id)
+
+
+def refuse_cell(
+    session: Session, comparison_id: int, target_id: int, source_id: int, *, rung: int, reason: str
+) -> None:
+    """Enter a cell that cannot be measured; the caller holds the target's job and raises the version last."""
     session.execute(
         insert(RefusalRow)
-        .values(
-            comparison_id=claimed.comparison_id,
-            target_id=claimed.network_id,
-            source_id=source_id,
-            rung=rung,
-            reason=reason,
-        )
+        .values(comparison_id=comparison_id, target_id=target_id, source_id=source_id, rung=rung, reason=reason)
         .on_conflict_do_nothing()
     )
-    raise_version(session, claimed.comparison_id)
+
+
+def record_unattackable(session: Session, claimed: Claim, reason: str) -> None:
+    """Record that the comparison's attack cannot be made against the claim's network."""
+    assert claimed.network_id is not None
+    record_refusal(session, claimed, claimed.network_id, 0, reason)
 
 
 def retry_measuring(session: Session, network_id: int) -> bool:
@@ -223,12 +231,13 @@ def retry_measuring(session: Session, network_id: int) -> bool:
     refused = session.execute(
         delete(RefusalRow)
         .where(or_(RefusalRow.source_id == network_id, RefusalRow.target_id == network_id))
-        .returning(RefusalRow.target_id, RefusalRow.comparison_id)
+        .returning(RefusalRow.target_id, RefusalRow.source_id, RefusalRow.comparison_id)
     ).all()
     for kind, comparison_id in failed:
         want(session, kind, network_id=network_id, comparison_id=comparison_id)
-    for target_id, comparison_id in sorted(set(refused)):
-        want(session, JobKind.TRANSFERS, network_id=target_id, comparison_id=comparison_id)
+    for target_id, source_id, comparison_id in sorted({tuple(each) for each in refused}):
+        kind = JobKind.ATTACK if source_id == target_id else JobKind.TRANSFERS
+        want(session, kind, network_id=target_id, comparison_id=comparison_id)
     return bool(failed or refused)
 
 

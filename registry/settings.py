@@ -92,6 +92,9 @@ class Settings(DatabaseSettings):
     precision: Literal["float32", "auto"] = Field(
         default="float32", description="auto: bfloat16 for networks that pass the parity gate."
     )
+    conversion: Literal["warn", "strict"] = Field(
+        default="warn", description="strict: no .pth is read where the system does not confine the reader wholly."
+    )
     max_upload_bytes: int = 20 * GIBIBYTE
     stall_seconds: float = Field(
         default=60.0, gt=0, description="A body of which nothing comes for longer is given up."

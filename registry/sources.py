@@ -7,7 +7,7 @@ link that somebody makes at the same time, leads out of the root.
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -20,8 +20,10 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CHUNK = 1 << 20
 
 
-def copy_source(roots: Mapping[str, Path], key: str, to: BinaryIO, limit: int) -> None:
-    """Write the bytes of the file that the key names to `to`.
+def copy_source(
+    roots: Mapping[str, Path], key: str, to: BinaryIO, limit: int, take: Callable[[int], object] = lambda _: None
+) -> None:
+    """Write the bytes of the file that the key names to `to`; take is called with the size of each piece before.
 
     key: `<root>/<path>` as the operator named the root. InvalidError for what is no such key or no plain file,
     NotFoundError where there is none, TooLargeError beyond `limit` bytes.
@@ -35,6 +37,7 @@ def copy_source(roots: Mapping[str, Path], key: str, to: BinaryIO, limit: int) -
                     f"the file is larger than the {limit} bytes that this server takes: its operator sets "
                     "SAT_MAX_UPLOAD_BYTES."
                 )
+            take(len(chunk))
             to.write(chunk)
 
 

@@ -56,7 +56,9 @@ def default_task(session: Session) -> TaskRow | None:
 def settle_tasks(session: Session, *, alone: bool) -> None:
     """Until the transaction ends, choose tasks for models (beside others), or (alone) change what they choose from.
 
-    Without it a model that is being registered could join a task that an image set is just making obsolete.
+    Without it a model that is being registered could join a task that an image set is just making obsolete, and a
+    network that becomes live could miss a comparison that is just being made, and be missed by it. To be taken first
+    in a transaction: whoever holds a row's lock must not wait here.
     """
     lock = func.pg_advisory_xact_lock if alone else func.pg_advisory_xact_lock_shared
     session.execute(select(lock(AdvisoryLock.TASKS)))

@@ -11,22 +11,44 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, require_owner
-from registry.errors import ConflictError, InvalidError, NotFoundError
+from registry.errors import ConflictError, InvalidError, NotFoundError, TooManyError
 from registry.storage.artifacts import Artifact, ArtifactStore
 from registry.tables import UploadRow
 
+# What one team may have under way: more uploads than a machine sends at once, and a few of the largest files. Whoever
+# begins uploads and sends nothing must not keep others from the disk.
+MAX_OPEN, LARGEST_OPEN = 64, 4
 
-def begin_upload(session: Session, store: ArtifactStore, total: int, *, actor: Actor) -> UploadRow:
-    """A new upload of so many bytes, and its empty file."""
+
+def begin_upload(session: Session, store: ArtifactStore, total: int, *, actor: Actor, largest: int) -> UploadRow:
+    """A new upload of so many bytes, and its empty file; largest: what a file may have.
+
+    TooManyError where the actor's team has too much under way.
+    """
+    _require_few_open(session, total, actor, largest)
     row = UploadRow(id=secrets.token_urlsafe(32), owner=actor.team, bytes=total)
     session.add(row)
     session.flush()
     path_of(store, row).touch(mode=0o600, exist_ok=False)
     return row
+
+
+def _require_few_open(session: Session, total: int, actor: Actor, largest: int) -> None:
+    """Uploads of a team that begin at the same moment may all pass: there are few of those."""
+    open_ones = UploadRow.sha256.is_(None) & (UploadRow.owner == actor.team)
+    uploads, declared = session.execute(
+        select(func.count(), func.coalesce(func.sum(UploadRow.bytes), 0)).where(open_ones)
+    ).one()
+    if uploads >= MAX_OPEN or declared + total > LARGEST_OPEN * largest:
+        raise TooManyError(
+            f"your team has {uploads} uploads of {int(declared):,} bytes under way; at most {MAX_OPEN} of "
+            f"{LARGEST_OPEN * largest:,} bytes are taken at a time: finish them, or give some up with DELETE. Those "
+            "that nobody touches for a day go by themselves."
+        )
 
 
 def get_upload(session: Session, upload_id: str, *, actor: Actor) -> UploadRow:

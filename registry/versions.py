@@ -1,6 +1,6 @@
 """Versions of comparisons: raised last by every transaction that changes an answer, and announced by NOTIFY."""
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from registry.tables import ComparisonRow
@@ -20,7 +20,15 @@ def raise_version(session: Session, comparison_id: int) -> int:
     return version
 
 
-def raise_all_versions(session: Session) -> None:
+def raise_version_forgetting(session: Session, comparison_id: int) -> int:
+    """As `raise_version`, where results were deleted: no row is left that a newer version could tell of."""
+    version = raise_version(session, comparison_id)
+    session.execute(update(ComparisonRow).where(ComparisonRow.id == comparison_id).values(forgot_version=version))
+    return version
+
+
+def raise_all_versions(session: Session, *, forgetting: bool = False) -> None:
     """Raise every comparison's version: a model came, went or changed its state."""
+    raise_one = raise_version_forgetting if forgetting else raise_version
     for comparison_id in session.scalars(select(ComparisonRow.id).order_by(ComparisonRow.id)).all():
-        raise_version(session, comparison_id)
+        raise_one(session, comparison_id)

@@ -8,11 +8,22 @@ from enum import StrEnum
 import torch
 
 from sat_engine.errors import NotComputableError
+from sat_engine.numeric_path import batch_of
 
 # Positions a chunk. A CPU gains nothing above 64; a GPU wants more work at once.
 CHUNKS = {"cpu": 64, "cuda": 256}
 NO_ROOM = (
     "the network does not fit into this device's memory with a single image; measure it on a worker with more memory"
+)
+# How torch's allocators, cuBLAS, cuDNN, C++ and oneDNN (whose scratch memory did not fit) say it.
+_MEMORY_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+    "could not create a memory object",
+    "could not create a primitive",
 )
 
 
@@ -49,6 +60,13 @@ class Batch:
         """Return where a device begins."""
         return cls.of(CHUNKS.get(device.type, CHUNKS["cpu"]))
 
+    @classmethod
+    def recorded(cls, path: str, device: torch.device) -> "Batch":
+        """Return the batch that a numeric path names, for work on the device; its default where the path has none."""
+        whole = cls.default(device)
+        forward, gradient = batch_of(path) or (whole.forward, whole.gradient)
+        return cls(whole.chunk, min(forward, whole.chunk), min(gradient, whole.chunk))
+
     def describe(self) -> str:
         """Return it for a numeric path: "batch=64", or "batch=64/16" where gradients need smaller pieces."""
         return f"batch={self.forward}" if self.forward == self.gradient else f"batch={self.forward}/{self.gradient}"
@@ -67,11 +85,13 @@ class Batch:
         """
         try:
             yield
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
+        except (RuntimeError, MemoryError) as error:
             if not is_memory_error(error):
                 raise
             self._halve(kind)
-            raise BatchHalvedError from None  # the error's frames hold the tensors that did not fit
+            # the error stays this one's context, and its frames hold the tensors that did not fit: whoever catches
+            # it lets go of it before memory is given back
+            raise BatchHalvedError from None
 
     def _halve(self, kind: Pass) -> None:
         if (self.forward if kind is Pass.FORWARD else self.gradient) == 1:
@@ -82,8 +102,13 @@ class Batch:
 
 
 def is_memory_error(error: Exception) -> bool:
-    """Return whether torch, on any device, raised this for want of memory."""
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
+    """Return whether torch, on any device, or a library of its own raised this for want of memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
     )
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Return what torch keeps of a GPU's freed memory; to be called where no error holds tensors any more."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sat_engine.batching import CHUNKS, Batch
+from sat_engine.numeric_path import hardware_of
 from sat_engine.plan import Plan
 from sat_engine.precision import Precision
 
@@ -58,6 +59,7 @@ class Classifier(nn.Module):
         self.register_buffer("class_map", torch.tensor(class_map, dtype=torch.int64))
         self.precision, self.lowering = precision, lowering
         self.plan: Plan | None = None  # how it was built
+        self.class_names: tuple[str, ...] | None = None  # of a pretrained network's outputs, where they are known
         self._batch = batch
         self.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
 
@@ -75,10 +77,10 @@ class Classifier(nn.Module):
 
     @property
     def numeric_path(self) -> str:
-        """What a bit may depend on, such as "float32 folded onednn channels_last batch=64 torch=2.14 cpu"."""
+        """What a bit may depend on; `sat_engine.numeric_path` shows one, and compares them."""
         version = ".".join(torch.__version__.split(".")[:2])
         layers = f"{self.precision} {self.lowering}".strip()
-        return f"{layers} channels_last {self.batch.describe()} torch={version} {self.device.type}"
+        return f"{layers} channels_last {self.batch.describe()} torch={version} {hardware_of(self.device)}"
 
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 logits (n, classes) of float images (n, image_channels, side, side) in [0, 1].

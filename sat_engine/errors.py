@@ -21,6 +21,10 @@ class NotComputableError(EngineError):
     """A result does not exist for these inputs, with the reason."""
 
 
+class NotAttackableError(NotComputableError):
+    """An attack needs what a network of this architecture does not have, whatever its weights."""
+
+
 class PretrainedUnavailableError(EngineError):
     """Pretrained weights could not be fetched, with what could not be reached."""
 

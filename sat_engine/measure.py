@@ -7,6 +7,7 @@ So a rung computed whole, resumed at a chunk, or in any order of chunks gives eq
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from sat_engine import noise
 from sat_engine.attacks import attack_for
-from sat_engine.batching import BatchHalvedError, Pass
+from sat_engine.batching import BatchHalvedError, Pass, give_back_memory
 from sat_engine.classifier import BATCH, Classifier
 from sat_engine.errors import NotComputableError
 from sat_engine.geometry import resize
@@ -42,11 +43,10 @@ def _again_when_halved(measure: Callable[Concatenate[Classifier, P], R]) -> Call
     @wraps(measure)
     def call(classifier: Classifier, *args: P.args, **kwargs: P.kwargs) -> R:
         while True:
-            try:
+            with suppress(BatchHalvedError):
                 return measure(classifier, *args, **kwargs)
-            except BatchHalvedError:
-                if classifier.device.type == "cuda":
-                    torch.cuda.empty_cache()
+            # only now is the error gone, with the tensors that its frames held
+            give_back_memory(classifier.device)
 
     return call  # type: ignore[return-value]  # the first argument keeps its name, which mypy minds here
 
@@ -117,14 +117,22 @@ def attack(
 
 
 @_again_when_halved
-def transfer(target: Classifier, adversarial: Images, positions: Integers, labels: Integers, common: Bools) -> Bools:
+def transfer(
+    target: Classifier,
+    adversarial: Images,
+    positions: Integers,
+    labels: Integers,
+    common: Bools,
+    *,
+    progress: Progress | None = None,
+) -> Bools:
     """Return where (n,) a source's adversarial images fool the target, among the common positions.
 
     adversarial (m, s, s, channels) and positions (m,) are an AttackResult's; common (n,) is set where source and
     target are both right on the clean image, and only those images are looked at.
     """
     fooled = np.zeros(len(labels), np.bool_)
-    for chunk in _chunks(target, len(labels)):
+    for chunk in _chunks(target, len(labels), progress):
         rows = _rows(positions, chunk)
         rows = rows[common[positions[rows]]]
         here = positions[rows]
@@ -134,10 +142,18 @@ def transfer(target: Classifier, adversarial: Images, positions: Integers, label
 
 
 @_again_when_halved
-def floor(target: Classifier, images: Images, labels: Integers, common: Bools, *, source_side: int) -> Bools:
+def floor(
+    target: Classifier,
+    images: Images,
+    labels: Integers,
+    common: Bools,
+    *,
+    source_side: int,
+    progress: Progress | None = None,
+) -> Bools:
     """Return where (n,) the target is wrong on the clean image brought to source_side and back: resizing alone."""
     fooled = np.zeros(len(labels), np.bool_)
-    for chunk in _chunks(target, len(labels)):
+    for chunk in _chunks(target, len(labels), progress):
         here = chunk.start + np.flatnonzero(common[chunk])
         if len(here):
             resized = resize(images[here], source_side)
@@ -147,11 +163,17 @@ def floor(target: Classifier, images: Images, labels: Integers, common: Bools, *
 
 @_again_when_halved
 def ceiling(
-    source: Classifier, adversarial: Images, positions: Integers, labels: Integers, *, target_side: int
+    source: Classifier,
+    adversarial: Images,
+    positions: Integers,
+    labels: Integers,
+    *,
+    target_side: int,
+    progress: Progress | None = None,
 ) -> Bools:
     """Return where (n,) the source is fooled by its own images after they went to target_side and came back."""
     fooled = np.zeros(len(labels), np.bool_)
-    for chunk in _chunks(source, len(labels)):
+    for chunk in _chunks(source, len(labels), progress):
         rows = _rows(positions, chunk)
         here = positions[rows]
         if len(here):
@@ -160,7 +182,7 @@ def ceiling(
     return fooled
 
 
-def _chunks(classifier: Classifier, n: int, progress: Progress | None = None) -> Iterator[slice]:
+def _chunks(classifier: Classifier, n: int, progress: Progress | None) -> Iterator[slice]:
     for start in range(0, n, classifier.batch.chunk):
         stop = min(start + classifier.batch.chunk, n)
         yield slice(start, stop)

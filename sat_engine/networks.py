@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sat_engine.batching import NO_ROOM, Batch, is_memory_error
 from sat_engine.catalogue import ENTRY_POINT_GROUP, near_matches
@@ -18,7 +19,7 @@ from sat_engine.io.tensors import weights_digest
 from sat_engine.kernels import unfuse_attention, use_cpu_kernels
 from sat_engine.plan import Plan
 from sat_engine.precision import Precision
-from sat_engine.skeleton import make_skeleton
+from sat_engine.skeleton import make_outline, make_skeleton
 from sat_engine.spec import ALLOWED_MODEL_ARGS, NetworkSpec, check_model_args, network_digest
 
 __all__ = [
@@ -59,6 +60,7 @@ def build(
     module, real = _skeleton(spec, real=plan is not None and plan.real)
     fitted = fit(tensors, module.state_dict(), weights=weights, known_finite=plan is not None)
     module.load_state_dict(fitted, assign=True)
+    _require_own_statistics(module, spec)
     classifier = Classifier(
         module,
         input_side=spec.input_side,
@@ -83,6 +85,17 @@ def build(
         classifier.lowering = _lower(classifier, torch.device(device), folded=bool(foldings))
     classifier.plan = Plan(outputs=outputs, foldings=foldings, real=real)
     return classifier.to(device)
+
+
+def _require_own_statistics(module: nn.Module, spec: NetworkSpec) -> None:
+    """ArchitectureError where a batch norm has no running statistics: an image's logits depend on its batch then."""
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise ArchitectureError(
+                f"{spec.architecture} normalises {name} by the statistics of whatever batch it is given "
+                "(track_running_stats=False), so that an image's answer depends on the others; train it with running "
+                "statistics"
+            )
 
 
 def _folded(network: nn.Module, spec: NetworkSpec, known: Pairs | None) -> Pairs:
@@ -110,8 +123,8 @@ def fit_tensors(spec: NetworkSpec, tensors: Mapping[str, Tensor], *, weights: st
 
     Raises as build does. Uploads that differ only in wrappers or precision become the same network.
     """
-    skeleton, _ = _skeleton(spec)
-    return fit(tensors, skeleton.state_dict(), weights=weights)
+    outline = make_outline(_constructor(spec))
+    return fit(tensors, outline.state_dict(), weights=weights)
 
 
 def create_module(architecture: str, model_args: Mapping[str, object], input_side: int, channels: int) -> nn.Module:
@@ -162,8 +175,11 @@ def _unknown(architecture: str) -> str:
 
 
 def _skeleton(spec: NetworkSpec, *, real: bool = False) -> tuple[nn.Module, bool]:
-    arguments = (spec.architecture, spec.model_args, spec.input_side, spec.channels)
-    return make_skeleton(partial(create_module, *arguments), real=real)
+    return make_skeleton(_constructor(spec), real=real)
+
+
+def _constructor(spec: NetworkSpec) -> Callable[[], nn.Module]:
+    return partial(create_module, spec.architecture, spec.model_args, spec.input_side, spec.channels)
 
 
 def _count_outputs(classifier: Classifier, spec: NetworkSpec) -> int:
@@ -191,6 +207,7 @@ def _first_line(error: Exception) -> str:
 def pretrained(name: str, *, image_channels: int = 3, device: str | torch.device = "cpu") -> Classifier:
     """Return one of timm's pretrained networks, such as "resnet18.a1_in1k", with its own input size and outputs.
 
+    Its class_names, where the hub or timm knows them, are what read_folder takes to label a folder with some of them.
     Raises as sat_engine.io.pretrained.fetch does.
     """
     from sat_engine.io.pretrained import fetch
@@ -206,4 +223,6 @@ def pretrained(name: str, *, image_channels: int = 3, device: str | torch.device
         std=found.std,
         class_map=tuple(range(found.num_classes)),
     )
-    return build(spec, found.tensors, image_channels=image_channels, device=device)
+    classifier = build(spec, found.tensors, image_channels=image_channels, device=device)
+    classifier.class_names = found.class_names
+    return classifier

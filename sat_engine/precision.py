@@ -1,11 +1,14 @@
 """Ways of computing: plain float32, repeatable, and bfloat16 where a network has passed its gate."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import deterministic
 
 
 class Precision(StrEnum):
@@ -38,7 +41,43 @@ def exact_float32() -> Iterator[None]:
     matmul = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with (
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            _repeatable_cuda() if _uses_cuda() else nullcontext(),
+        ):
             yield
     finally:
         torch.set_float32_matmul_precision(matmul)
+
+
+def _uses_cuda() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch ships it untyped
+
+
+@contextmanager
+def _repeatable_cuda() -> Iterator[None]:
+    """Take CUDA kernels that add in one order, where torch has them; where it has none, it warns and goes on.
+
+    While it merely warns, torch's fused attention kernels (flash, memory-efficient, cuDNN) all keep a backward of any
+    order, so gradients take the plain products.
+    """
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill: bool = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # made at run time
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # fresh memory is written before it is read, here as without the switch
+    deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # the same
+    try:
+        with sdpa_kernel(SDPBackend.MATH) if torch.is_grad_enabled() else nullcontext():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]  # the same
+
+
+def make_cublas_repeatable() -> None:
+    """Give cuBLAS workspaces of a fixed size, so that a product is the same every time.
+
+    It changes the whole process and must come before its first use of a GPU, so only programs call it.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

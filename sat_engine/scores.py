@@ -22,6 +22,8 @@ Counts = NDArray[np.integer]
 # The smallest rate that is told from zero, in percent: one fooled image of 5,000 in both directions.
 FLOOR_PERCENT = 0.01
 _Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
+# For 0 ... 10 events, the mean at which a Poisson variable reaches that number in 5 % of draws: chi2.ppf(.05, 2 x) / 2.
+_RARE = np.array([0, 0.05129, 0.35536, 0.81769, 1.36632, 1.97015, 2.61301, 3.28532, 3.98082, 4.69523, 5.42541])
 MISSING = -1  # in arrays of counts: this direction was not measured
 
 
@@ -158,17 +160,28 @@ def score_many(
 
 
 def wilson(rate: Floats, n: Floats) -> tuple[Floats, Floats]:
-    """Return the bounds of Wilson's 95 % score interval (1927) for a rate seen on n trials; elementwise."""
+    """Return the bounds of Wilson's 95 % score interval (1927) for a rate seen on n trials; elementwise.
+
+    Where few of the trials were events, or few were not, Wilson's nearer bound is too near: there it is Poisson's 5 %
+    bound (Brown, Cai and DasGupta, 2001), which docs/decisions/0011-rare-events.md extends to where the two meet.
+    """
     z2n = _Z95**2 / n
     centre = rate + z2n / 2
     half = np.sqrt(z2n * (rate * (1 - rate) + z2n / 4))
     # rounding may leave the bounds at 0 and 1 some 1e-17 off
-    low = np.where(rate == 0, 0.0, (centre - half) / (1 + z2n))
-    high = np.where(rate == 1, 1.0, (centre + half) / (1 + z2n))
+    low = np.where(rate == 0, 0.0, np.minimum((centre - half) / (1 + z2n), _least_rate(rate, n)))
+    high = np.where(rate == 1, 1.0, np.maximum((centre + half) / (1 + z2n), 1 - _least_rate(1 - rate, n)))
     return cast(
         "tuple[Floats, Floats]",
         (np.where(np.isnan(rate), np.nan, low), np.where(np.isnan(rate), np.nan, high)),
     )
+
+
+def _least_rate(rate: Floats, n: Floats) -> Floats:
+    """Return Poisson's lower 5 % bound of a rate seen on n trials, and the rate itself above 10 events."""
+    events = rate * n
+    few = events < len(_RARE) - 1
+    return cast("Floats", np.where(few, np.interp(events, np.arange(len(_RARE)), _RARE) / n, rate))
 
 
 def above_noise(fooled: Bools, noise_fooled: Bools) -> bool:

@@ -10,6 +10,19 @@ from torch.overrides import TorchFunctionMode
 from sat_engine.errors import ArchitectureError
 
 
+def make_outline(constructor: Callable[[], nn.Module]) -> nn.Module:
+    """Return what constructor makes, for the names and shapes of its tensors alone: on the meta device where possible.
+
+    A stranger's build arguments may ask for tables of gigabytes; those are made once the names are known to fit.
+    """
+    try:
+        with _Uninitialised(), torch.device("meta"):
+            return constructor()
+    except ArchitectureError:
+        with _Uninitialised():
+            return constructor()
+
+
 def make_skeleton(constructor: Callable[[], nn.Module], *, real: bool = False) -> tuple[nn.Module, bool]:
     """Return what constructor makes, its parameters without values, and whether it had to be made with real tensors.
 

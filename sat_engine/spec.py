@@ -13,6 +13,8 @@ from sat_engine.errors import ArchitectureError
 
 MAX_SIDE = 1024  # pixels
 MAX_LIST = 16
+# Tokens a side, where the patch size is asked for: what networks compute for each of 128 x 128 takes gigabytes already.
+MAX_TOKENS = 128
 _WORD = re.compile(r"[a-z_]{0,20}", re.ASCII)
 # Build arguments that may come from outside, with the largest value each may take; a list must stay below it in
 # every item. They shape a network and do nothing else. Bounds keep a request from building a network of terabytes.
@@ -22,7 +24,8 @@ _LARGEST: Mapping[str, int] = MappingProxyType(
         "in_chans": 3,
         "img_size": MAX_SIDE,
         "patch_size": 64,
-        "window_size": 64,
+        # each block of a windowed network keeps a table of its fourth power
+        "window_size": 32,
         # width and depth, by the names that timm's constructors use
         "embed_dim": 4096,
         "dims": 4096,
@@ -56,6 +59,7 @@ class NetworkSpec:
         check_model_args(self.model_args)
         if not 1 <= self.input_side <= MAX_SIDE:
             raise ArchitectureError(f"the input size is {self.input_side} pixels; give 1 to {MAX_SIDE}")
+        check_tokens(self.model_args, self.input_side)
         if self.channels not in (1, 3):
             raise ArchitectureError(f"the network has {self.channels} input channels; 1 and 3 can be measured")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
@@ -81,6 +85,25 @@ def check_model_args(model_args: Mapping[str, object]) -> None:
                 raise ArchitectureError(f"global_pool is {value!r}; give one word such as avg")
         else:
             _check_size(name, value)
+
+
+def check_tokens(model_args: Mapping[str, object], input_side: int) -> None:
+    """Raise ArchitectureError where the patch size that is asked for cuts the input into too many tokens.
+
+    The arguments have passed check_model_args.
+    """
+    side = max([input_side, *_numbers(model_args.get("img_size"))])
+    patch = min(_numbers(model_args.get("patch_size")) or [side])
+    if side / patch > MAX_TOKENS:
+        raise ArchitectureError(
+            f"patches of {patch:g} pixels cut {side:g} pixels into {side / patch:.0f} tokens a side; at most "
+            f"{MAX_TOKENS} can be measured: give a larger patch_size or a smaller input"
+        )
+
+
+def _numbers(value: object) -> list[float]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, int | float)]
 
 
 def _check_size(name: str, value: object) -> None:

@@ -67,14 +67,13 @@ def _make_again(context: Context, lease: Lease, subject: Subject, attack: Attack
         _require_no_better_worker(session, context.worker_id, attack, source)
     images, labels = context.image_sets.reader(subject.image_set).read(Part.ATTACK, attack.rung)
     made = measure.attack(
-        load_classifier(context, source, subject.image_set),
+        load_classifier(context, source, subject.image_set, like=attack.numeric_path),
         images,
         labels,
         clean_bits(clean),
         load_protocol(subject.protocol),
         positions_from=part_bounds(subject.image_set, Part.ATTACK, attack.rung)[0],
-        # the progress of the transfers is told by their own loop
-        progress=lambda _: lease.check(),
+        progress=lease.heed,
     )
     arrays: Arrays = {"images": made.images, "positions": made.positions}
     _store_again(context, attack, arrays)

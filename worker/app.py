@@ -130,6 +130,9 @@ def hold_still(context: Context, lane: Lane) -> None:
 
 def serve(settings: Settings) -> int:
     """Run one solo worker process for the settings' lanes until it is told to stop; return its exit status."""
+    from sat_engine.precision import make_cublas_repeatable
+
+    make_cublas_repeatable()
     context = make_context(settings)
     if context.device.torch_name == "cpu":
         keep_freed_memory()

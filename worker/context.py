@@ -30,6 +30,7 @@ class Context:
     worker_id: int
     image_sets: ImageSets
     batches: dict[tuple[bytes, str], Batch] = field(default_factory=dict)
+    gates: dict[tuple[bytes, bytes, bytes], bool] = field(default_factory=dict)
     plans: dict[bytes, Plan] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     standing: Standing = field(default_factory=Standing)

@@ -45,6 +45,10 @@ class Lease:
         if self._context.stopping.is_set():
             raise StoppingError
 
+    def heed(self, _share: float) -> None:
+        """As `check`, for work whose progress is told elsewhere: `measure` calls it between two chunks."""
+        self.check()
+
     def check_between_results(self, progress: float | None = None) -> None:
         """As `check`; StoppingError also where an operator wants no further result now (docs/operations.md)."""
         self.check(progress)

@@ -9,6 +9,7 @@ from registry.errors import UnavailableError
 from registry.tables import EvaluationRow, ImageSetRow, Part
 from sat_engine import bits, measure
 from sat_engine.classifier import Classifier
+from sat_engine.numeric_path import same_forward
 
 
 def clean_evaluation(session: Session, network_id: int, image_set: ImageSetRow, rung: int) -> EvaluationRow:
@@ -29,16 +30,23 @@ def clean_bits(row: EvaluationRow) -> NDArray[np.bool_]:
 
 
 def require_same_bits(
-    classifier: Classifier, evaluation: EvaluationRow, images: NDArray[np.uint8], labels: NDArray[np.int64]
+    classifier: Classifier,
+    evaluation: EvaluationRow,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    progress: measure.Progress | None = None,
 ) -> None:
     """UnavailableError where this worker's numeric path gives other clean bits than those that are recorded.
 
     Results of two paths are mixed only while they agree on every clean image (docs/sat.md, Determinism); each result
-    records its own path.
+    records its own path. Nothing is computed where both paths give the same logits, as far as the recorded one says:
+    the releases that wrote no hardware into it are taken at their word, or every registry of theirs would stand still
+    at its first clean bit that another processor turns.
     """
-    if classifier.numeric_path == evaluation.numeric_path:
+    if same_forward(classifier.numeric_path, evaluation.numeric_path):
         return
-    correct = measure.correct(measure.evaluate(classifier, images), labels)
+    correct = measure.correct(measure.evaluate(classifier, images, progress=progress), labels)
     differing = int((correct != clean_bits(evaluation)).sum())
     if differing:
         raise UnavailableError(

@@ -13,6 +13,7 @@ from registry.locks import AdvisoryLock
 from registry.workers import report_in
 from worker.context import Context
 from worker.device import memory_of
+from worker.remembering import Remembering
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ class Reconciler:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._remembering = Remembering(context)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconciler", daemon=True)
 
@@ -40,6 +42,7 @@ class Reconciler:
         while True:
             try:
                 reconcile(self._context)
+                self._remembering.look_when_due()
             except SQLAlchemyError as error:
                 log.warning("reconciler: %s", error)
             except Exception:  # a pass that fails must not be the last one

@@ -28,20 +28,23 @@ class Recorder:
     _records: list[TransferRecord] = field(default_factory=list)
     _since: float = field(default_factory=time.monotonic)
 
-    def add(self, record: TransferRecord) -> bool:
-        """Record the cell, now or soon; whether more urgent work was found waiting."""
+    def add(self, record: TransferRecord, *, next_priority: int | None = None) -> bool:
+        """Record the cell, now or soon; whether work was found waiting that goes before what would come next."""
         self._records.append(record)
         if len(self._records) < TOGETHER_CELLS and time.monotonic() - self._since < self.seconds:
             return False
-        return self.flush()
+        return self.flush(next_priority=next_priority)
 
-    def flush(self) -> bool:
-        """Record what is held; whether more urgent work waits. LostLeaseError unless the claim still stands."""
+    def flush(self, *, next_priority: int | None = None) -> bool:
+        """Record what is held; whether more urgent work waits. LostLeaseError unless the claim still stands.
+
+        next_priority: of what would come next; None: that of the claim.
+        """
         if not self._records:
             return False
         with transaction(self.sessions, self.ring) as session:
             record_transfers(session, self.claim, self._records)
-            urgent = more_urgent_waits(session, self.claim)
+            urgent = more_urgent_waits(session, self.claim, next_priority)
         self._records.clear()
         self._since = time.monotonic()
         return urgent

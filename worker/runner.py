@@ -5,9 +5,9 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from registry.database import transaction
+from registry.database import DATABASE_FAULTS, transaction
 from registry.errors import RegistryError, UnavailableError
 from registry.faults import give_up, try_again
 from registry.jobs import Claim, LostLeaseError, claim, give_back
@@ -25,8 +25,8 @@ SLICE_SECONDS = 60.0
 # Between two tries to write down how a job ended while the database is away.
 SETTLE_SECONDS = 0.5
 # SQLSTATE classes: connection exception, operator intervention (a shutdown), transaction rollback (a deadlock);
-# and one state, lock not available.
-PASSING = ("08", "57", "40", "55P03")
+# and two states: lock not available, a transaction that waited for this process for too long.
+PASSING = ("08", "57", "40", "55P03", "25P03")
 # disk full, quota exceeded
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -38,7 +38,7 @@ def drain(context: Context, lane: Lane, tasks: Mapping[JobKind, Task]) -> int:
         try:
             with context.sessions.begin() as session:
                 claimed = claim(session, (lane,), context.worker_id, context.settings.lease_seconds)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_FAULTS as error:
             # if it was claimed and only the answer was lost, the lease runs out; the reconciler rings again
             log.warning("nothing could be claimed: %s", error)
             return ran
@@ -62,7 +62,7 @@ def run(context: Context, claimed: Claim, task: Task) -> None:
         log.warning("job %s: fenced off; nothing more of it is recorded here", claimed.job_id)
     except StoppingError:
         _settle(context, claimed, give_back)
-    except (OperationalError, InterfaceError) as error:
+    except DATABASE_FAULTS as error:
         # not the network's fault, either
         log.warning("job %s: %s", claimed.job_id, error)
         refusal = None if _passes_at_once(error) else f"the database refuses: {error.orig}"
@@ -88,7 +88,7 @@ def run(context: Context, claimed: Claim, task: Task) -> None:
         _settle(context, claimed, lambda session, held: try_again(session, held, reason))
 
 
-def _passes_at_once(error: OperationalError | InterfaceError) -> bool:
+def _passes_at_once(error: DBAPIError) -> bool:
     """Whether the connection broke, or another transaction was in the way: the next try may succeed."""
     sqlstate = getattr(error.orig, "sqlstate", None)
     return sqlstate is None or sqlstate.startswith(PASSING)
@@ -102,7 +102,7 @@ def _settle(context: Context, claimed: Claim, how: Callable[..., None]) -> None:
                 how(session, claimed)
         except LostLeaseError:
             log.warning("job %s: fenced off before it could be settled", claimed.job_id)
-        except (OperationalError, InterfaceError) as error:
+        except DATABASE_FAULTS as error:
             log.warning("job %s cannot be settled yet: %s", claimed.job_id, error)
             if not context.stopping.wait(SETTLE_SECONDS):
                 continue

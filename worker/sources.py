@@ -14,7 +14,6 @@ from registry.storage.eviction import touch
 from registry.tables import AttackRow, EvaluationRow, ImageSetRow, NetworkRow, Part, TransferRow
 from sat_engine import bits
 from worker.context import Context
-from worker.numeric_path import clean_bits
 
 READ_TOGETHER = 64
 
@@ -29,7 +28,7 @@ class Source:
     """
 
     network: NetworkRow
-    correct: Bools
+    evaluation: EvaluationRow
     attack: AttackRow
     ceiling: Bools | None
 
@@ -73,7 +72,7 @@ def _read(
     return {
         network.id: Source(
             network=network,
-            correct=clean_bits(evaluation),
+            evaluation=evaluation,
             attack=attack,
             ceiling=bits.unpack(ceilings[network.id], evaluation.n) if network.id in ceilings else None,
         )

@@ -18,9 +18,9 @@ AWAY_SECONDS = 5.0
 class WriteLimit:
     """So many hits a minute for each name; 0: no limit."""
 
-    def __init__(self, redis_url: str, per_minute: int) -> None:
+    def __init__(self, redis_url: str, per_minute: int, namespace: str = "sat-writes") -> None:
         self.per_minute = per_minute
-        self._item = RateLimitItemPerMinute(max(per_minute, 1), namespace="sat-writes")
+        self._item = RateLimitItemPerMinute(max(per_minute, 1), namespace=namespace)
         self._shared = SlidingWindowCounterRateLimiter(_redis(redis_url))
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._away_until = 0.0

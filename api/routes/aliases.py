@@ -13,7 +13,7 @@ from api.schemas.naming import Alias, AliasPage
 from api.services import ReadSession, ServicesOf
 from registry.aliases import Alias as AliasRead
 from registry.aliases import AliasDeclaration, delete_alias, get_alias, list_aliases, set_alias
-from registry.declarations import Name, require_no_nul
+from registry.declarations import Name
 
 router = APIRouter(prefix="/aliases", tags=["models"])
 AliasName = Annotated[Name, Path(description="The alias.", examples=["champion"])]
@@ -22,7 +22,7 @@ AliasName = Annotated[Name, Path(description="The alias.", examples=["champion"]
 @router.get("", response_model=AliasPage, summary="All aliases")
 def list_all_aliases(request: Request, session: ReadSession, limit: Limit = 50, cursor: Cursor = None) -> Response:
     """Aliases by name, each with the model that it names."""
-    after = require_no_nul(decode_cursor(cursor, str) or "")
+    after = decode_cursor(cursor, str) or ""
     found, total = list_aliases(session, after=after, limit=limit)
     page = found[:limit]
     answer = AliasPage(

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from api.analyses import Wait, answer, latest
 from api.reads import ReadsOf
+from api.schemas.base import Problem
 from api.schemas.clusters import Clusters, Pending
 from registry.reads.clusters import name_clusters, require_so_many
 from registry.tables import AnalysisKind
@@ -17,7 +18,10 @@ router = APIRouter(tags=["similarity"])
     "/clusters",
     response_model=Clusters,
     summary="Spectral clusters of all models",
-    responses={202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."}},
+    responses={
+        202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."},
+        429: {"model": Problem},
+    },
 )
 async def get_clusters(
     reads: ReadsOf,
@@ -27,7 +31,7 @@ async def get_clusters(
     """The clusters of this version, or those of an older one (`stale`) while newer ones are measured or computed."""
     snapshot = await reads.snapshot()
     require_so_many(snapshot, k)
-    found = await latest(reads.services, snapshot, AnalysisKind.CLUSTERS, {"k": k}, what="clusters", wait=wait)
+    found = await latest(reads, snapshot, AnalysisKind.CLUSTERS, {"k": k}, what="clusters", wait=wait)
     return answer(
         reads,
         snapshot,

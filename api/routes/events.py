@@ -7,7 +7,8 @@ from fastapi import APIRouter, Header, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from api.live import Make, State, tag_of
+from api.access.actors import ActorOf
+from api.live import EventStream, Make, State, tag_of
 from api.lookup import find, of_task, select
 from api.reads import ImageSetParameter, ProtocolParameter
 from api.routes.similar import Reference
@@ -27,7 +28,6 @@ LastEventId = Annotated[
 ENDS = {Stage.MEASURED: "measured", Stage.ARCHIVED: "archived", Stage.FAILED: "failed"}
 # one event of the stream
 EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def _stream(schema: str) -> dict[int | str, dict[str, Any]]:
@@ -45,8 +45,10 @@ def _stream(schema: str) -> dict[int | str, dict[str, Any]]:
     responses={**_stream("ModelEvent"), 404: {"model": Problem}},
 )
 async def follow_model(
+    *,
     model: Reference,
     services: ServicesOf,
+    actor: ActorOf,
     last_event_id: LastEventId = None,
     image_set: ImageSetParameter = None,
     protocol: ProtocolParameter = None,
@@ -61,7 +63,7 @@ async def follow_model(
     selection = (snapshot.comparison.image_set, snapshot.comparison.protocol) if snapshot else None
     make = _model_state(services, found, selection)
     stream = services.live.listen((found.id, selection), make, last_event_id)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+    return EventStream(services.live, actor.name, stream)
 
 
 @router.get(
@@ -70,10 +72,10 @@ async def follow_model(
     summary="Follow the whole registry",
     responses=_stream("RegistryEvent"),
 )
-async def follow_registry(services: ServicesOf, last_event_id: LastEventId = None) -> Response:
+async def follow_registry(services: ServicesOf, actor: ActorOf, last_event_id: LastEventId = None) -> Response:
     """How far each comparison is and how many models are in which state, at once and whenever that changes."""
     stream = services.live.listen("registry", _registry_state(services), last_event_id)
-    return StreamingResponse(stream, media_type="text/event-stream", headers=HEADERS)
+    return EventStream(services.live, actor.name, stream)
 
 
 def _model_state(services: Services, model: Model, selection: tuple[str, str] | None) -> Make:

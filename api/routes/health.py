@@ -3,12 +3,15 @@
 from fastapi import APIRouter, Response
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.problems import RETRY_SECONDS, problem
 from api.schemas.health import Health, Readiness
 from api.services import Services, ServicesOf
 from registry.database import foreign_revision
+from registry.errors import UnavailableError
 
 router = APIRouter(tags=["operations"])
 OK = "ok"
+FRESH = {"Cache-Control": "no-store"}
 
 
 @router.get("/healthz", summary="The process answers")
@@ -17,19 +20,18 @@ async def get_health() -> Health:
     return Health()
 
 
-@router.get(
-    "/readyz",
-    summary="The process has what it needs",
-    responses={503: {"model": Readiness, "description": "The database is down, or of another version."}},
-)
-def get_readiness(services: ServicesOf, response: Response) -> Readiness:
-    """503 without the database. Without the broker it is degraded: workers find new work a little later."""
+@router.get("/readyz", response_model=Readiness, summary="The process has what it needs")
+def get_readiness(services: ServicesOf) -> Response:
+    """503 without the database, or on one of another version; `checks` in it says which.
+
+    Without the broker it is degraded: workers find new work a little later.
+    """
     checks = _check_database(services) | {"broker": OK if services.bell.reachable() else "does not answer"}
-    response.headers["Cache-Control"] = "no-store"
     if checks["database"] != OK or checks["migrations"] != OK:
-        response.status_code = 503
-        return Readiness(status="unavailable", checks=checks)
-    return Readiness(status="ready" if checks["broker"] == OK else "degraded", checks=checks)
+        wrong = checks["migrations"] if checks["database"] == OK else "the database does not answer: start it."
+        return problem(503, UnavailableError.title, wrong, {"checks": checks}, {"Retry-After": RETRY_SECONDS, **FRESH})
+    answer = Readiness(status="ready" if checks["broker"] == OK else "degraded", checks=checks)
+    return Response(answer.model_dump_json(), media_type="application/json", headers=FRESH)
 
 
 def _check_database(services: Services) -> dict[str, str]:

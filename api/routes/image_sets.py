@@ -102,9 +102,10 @@ def get_one_image_set(name: Name, request: Request, session: ReadSession) -> Res
     summary="The images and labels, as safetensors",
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
-def get_image_set_content(name: Name, request: Request, services: ServicesOf, session: ReadSession) -> Response:
+def get_image_set_content(name: Name, request: Request, services: ServicesOf) -> Response:
     """The file as it was imported; ranges are supported."""
-    row, _ = get_image_set(session, name)
+    with services.sessions.begin() as session:  # ended before gigabytes are fetched and hashed
+        row, _ = get_image_set(session, name)
     entity_tag = f'"{row.content.hex()}"'
     if matches(request, entity_tag):
         return Response(status_code=304, headers={"ETag": entity_tag})

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from api.analyses import Latest, Wait, answer, ask, latest
 from api.reads import ReadsOf
+from api.schemas.base import Problem
 from api.schemas.clusters import Pending
 from api.schemas.plane import Importance, Map
 from registry.analyses import is_fresh
@@ -12,7 +13,10 @@ from registry.tables import AnalysisKind
 
 router = APIRouter(
     tags=["similarity"],
-    responses={202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."}},
+    responses={
+        202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."},
+        429: {"model": Problem},
+    },
 )
 
 
@@ -20,7 +24,7 @@ router = APIRouter(
 async def get_map(reads: ReadsOf, wait: Wait = 2.0) -> Response:
     """The map of this version, or of an older one (`stale`) while a newer one is measured or computed."""
     snapshot = await reads.snapshot()
-    found = await latest(reads.services, snapshot, AnalysisKind.MAP, {}, what="the map's places", wait=wait)
+    found = await latest(reads, snapshot, AnalysisKind.MAP, {}, what="the map's places", wait=wait)
     return answer(
         reads,
         snapshot,
@@ -36,7 +40,7 @@ async def get_map(reads: ReadsOf, wait: Wait = 2.0) -> Response:
 async def get_importance(reads: ReadsOf, wait: Wait = 2.0) -> Response:
     """The importance of the 13 components for SAT, from all pairs that are measured, with the quality of its fit."""
     snapshot = await reads.snapshot()
-    row = await ask(reads.services, snapshot, AnalysisKind.IMPORTANCE, {}, wait=wait)
+    row = await ask(reads, snapshot, AnalysisKind.IMPORTANCE, {}, wait=wait)
     found = Latest(row=row, missing=0, fresh=is_fresh(row, snapshot.comparison.version))
     return answer(
         reads,

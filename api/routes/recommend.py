@@ -57,7 +57,7 @@ async def ensemble_query(
     "/ensemble",
     response_model=Ensemble,
     summary="Models to combine",
-    responses={409: {"model": Problem}},
+    responses={status: {"model": Problem} for status in (409, 429)},
 )
 async def recommend_ensemble(
     reads: ReadsOf, query: Annotated[EnsembleQuery, Depends(ensemble_query)], wait: Wait = 2.0
@@ -97,7 +97,7 @@ async def recommend_teacher(
 async def _clusters(reads: Reads, wait: float) -> Mapping[int, int]:
     """The cluster of each network, of the newest clustering; NotReadyError while there is none."""
     snapshot = await reads.snapshot()
-    found = await latest(reads.services, snapshot, AnalysisKind.CLUSTERS, {"k": None}, what="clusters", wait=wait)
+    found = await latest(reads, snapshot, AnalysisKind.CLUSTERS, {"k": None}, what="clusters", wait=wait)
     if found.row.result is None:
         reason = found.row.failure or "a worker is computing them: ask again in a moment."
         raise NotReadyError(f"max_per_cluster needs the clusters: {reason}")
@@ -108,7 +108,7 @@ async def _evaluate(reads: Reads, choice: Choice, wait: float) -> tuple[Evaluate
     comparison = choice.snapshot.comparison
     if not (comparison.n_select and comparison.n_report):
         return "failed", None, f"image set {comparison.image_set!r} has no select or no report part to judge it on."
-    row = await ask(reads.services, choice.snapshot, AnalysisKind.ENSEMBLE, choice.question, wait=wait)
+    row = await ask(reads, choice.snapshot, AnalysisKind.ENSEMBLE, choice.question, wait=wait)
     if not is_fresh(row, comparison.version):
         return "pending", None, None
     return ("failed", None, row.failure) if row.result is None else ("done", row.result, None)

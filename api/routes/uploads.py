@@ -11,10 +11,10 @@ from api.access.actors import ActorOf
 from api.idempotency.once import OnceOf
 from api.schemas.base import Answer, Problem
 from api.services import Services, ServicesOf
-from api.uploads import WRITE_BYTES, too_large, writing_to_disk
+from api.uploads import WRITE_BYTES, Room, too_large, writing_to_disk
 from registry.access import Actor
 from registry.declarations import MOST_EXACT, Declaration, require_number
-from registry.errors import UnsupportedError
+from registry.errors import TooLargeError, UnsupportedError
 from registry.tables import UploadRow
 from registry.uploads import appending, begin_upload, discard, drop_upload, get_upload, offset_of, touch_upload
 
@@ -52,7 +52,7 @@ class UploadState(Answer):
     status_code=201,
     response_model=UploadState,
     summary="Begin an upload in pieces",
-    responses={413: {"model": Problem}},
+    responses={status: {"model": Problem} for status in (413, 507)},
 )
 def begin(declaration: UploadDeclaration, services: ServicesOf, actor: ActorOf, once: OnceOf) -> Response:
     """For files that a connection may not survive: send pieces with PATCH, then register with `upload`."""
@@ -61,7 +61,7 @@ def begin(declaration: UploadDeclaration, services: ServicesOf, actor: ActorOf, 
         raise too_large(limit)
     services.store.require_room(declaration.bytes, services.sessions)
     with services.writing() as session:
-        row = begin_upload(session, services.store, declaration.bytes, actor=actor)
+        row = begin_upload(session, services.store, declaration.bytes, actor=actor, largest=limit)
         state = _state(services, row)
         answer = state.model_dump_json().encode()
         once.done(session, 201, location=f"/uploads/{state.id}", body=answer)
@@ -82,7 +82,7 @@ def show(upload: UploadId, services: ServicesOf, actor: ActorOf) -> Response:
     response_model=UploadState,
     summary="Send the next piece",
     openapi_extra=BODY,
-    responses={status: {"model": Problem} for status in (409, 413, 415)},
+    responses={status: {"model": Problem} for status in (409, 413, 415, 507)},
 )
 async def append(upload: UploadId, offset: At, request: Request, services: ServicesOf, actor: ActorOf) -> Response:
     """Bytes from `Upload-Offset` on. What came before a connection broke stays; 409 says where to go on."""
@@ -90,12 +90,16 @@ async def append(upload: UploadId, offset: At, request: Request, services: Servi
         raise UnsupportedError(f"send a piece of the file as {PIECE}.")
     row = await run_in_threadpool(_find, services, upload, actor)
     with appending(services.store, row, offset) as file:
-        present, unwritten = offset, bytearray()
+        present, unwritten, room = offset, bytearray(), Room(services)
         try:
             async for chunk in request.stream():
                 present += len(chunk)
                 if present > row.bytes:
-                    raise too_large(row.bytes)
+                    raise TooLargeError(
+                        f"this upload was begun for a file of {row.bytes} bytes, and more than those came: give it "
+                        "up, and begin one of the file's whole size."
+                    )
+                await room.take(len(chunk))
                 unwritten += chunk
                 if len(unwritten) >= WRITE_BYTES:
                     await run_in_threadpool(writing_to_disk, file, unwritten)

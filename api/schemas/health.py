@@ -12,7 +12,7 @@ class Health(Answer):
 
 
 class Readiness(Answer):
-    """What the process needs. Degraded: answers go on, new work is only found a little later."""
+    """What the process needs, where it has it. Degraded: answers go on, new work is only found a little later."""
 
-    status: Literal["ready", "degraded", "unavailable"]
+    status: Literal["ready", "degraded"]
     checks: dict[str, str]

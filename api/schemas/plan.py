@@ -23,6 +23,10 @@ class PlannedModel(Answer):
     last_rung: int
     present: bool = Field(description="The name is taken.")
     same: bool | None = Field(description="By the same content: registering it again would be harmless.")
+    shared: bool = Field(
+        description="Its content is there under another name, or twice in this plan: it costs nothing."
+    )
+    elsewhere: bool = Field(description="It is of another task, and not measured in this comparison.")
 
 
 class PlanRates(Answer):
@@ -43,7 +47,9 @@ class Cost(Answer):
     hours_by_work: Mapping[str, float]
     bytes: int
     bytes_by_kind: Mapping[str, int]
-    finish_seconds: float | None = Field(description="From now, after what waits already; null without a worker.")
+    finish_seconds: float | None = Field(
+        description="From now, after what waits already and goes first; null without a worker."
+    )
     finish_at: datetime | None
 
     @classmethod
@@ -70,7 +76,8 @@ class Plan(Answer):
     correct: float = Field(description="The share of images that a network is taken to classify correctly.")
     workers: int = Field(description="Compute workers that are there.")
     rates: PlanRates
-    backlog_seconds: float | None = Field(description="What waits already; null where it cannot be told yet.")
+    backlog_seconds: float | None = Field(description="What waits already; null without a worker.")
+    also: list[str] = Field(description="Other comparisons that would measure them, too: plan these separately.")
     rung_0: Cost = Field(description="The first images alone.")
     total: Cost
 
@@ -88,6 +95,8 @@ class Plan(Answer):
                     last_rung=each.rungs - 1,
                     present=each.present,
                     same=each.same,
+                    shared=each.shared,
+                    elsewhere=each.elsewhere,
                 )
                 for each in read.newcomers
             ],
@@ -100,6 +109,7 @@ class Plan(Answer):
                 **{work.value: seconds for work, seconds in read.rates.seconds.items()},
             ),
             backlog_seconds=read.backlog_seconds,
+            also=list(read.also),
             rung_0=Cost.of(read.rung_0),
             total=Cost.of(read.everything),
         )

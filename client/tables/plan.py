@@ -40,6 +40,15 @@ def basis(plan: RegistrationPlan) -> list[str]:
     guessed = sum(not each["gmacs_known"] for each in plan["models"])
     if guessed:
         lines.append(f"The GMACs of {guessed} models are estimated from their parameters.")
+    shared, elsewhere = (
+        sum(each[flag] for each in plan["models"] if not each["present"]) for flag in ("shared", "elsewhere")
+    )
+    if shared:
+        lines.append(f"{shared} of them are there under another name, and cost nothing.")
+    if elsewhere:
+        lines.append(f"{elsewhere} of them are of another task: what measuring them costs is not in these figures.")
+    if plan["also"]:
+        lines.append(f"Not in these figures: they would be measured in {', '.join(plan['also'])}, too.")
     if not workers:
         lines.append("No compute worker is there: nothing would begin.")
     elif plan["backlog_seconds"]:

@@ -1,12 +1,13 @@
 """How far scores from a prefix of the images are from those of the whole set, on the zoo.
 
-`python -m examples.digits.ladder FOLDER` trains what is missing of the zoo below FOLDER and prints Markdown. Beside
-what is measured stands what drawing that many of the same images by chance gives: the fixed prefix is one such draw.
+`python -m examples.digits.ladder FOLDER` trains what is missing of the zoo below FOLDER and prints Markdown. A prefix
+is compared with the whole set, which holds it, as a score on rung 0 with the later one; and with the rest, which does
+not: two samples of one truth. Beside them stands what drawing as many of all images by chance gives against the whole.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,19 @@ from examples.digits.zoo import MEMBERS, PROTOCOL
 from sat_engine.matrix import SatMatrix, assemble, sat_matrix
 from sat_engine.protocol import Protocol
 
-WHOLE = 500
-PREFIXES = (50, 100, 150, 250)
+PREFIXES = (50, 100, 150, 250, 500)
 DRAWS = 20
+COLUMNS = (
+    "images",
+    "error against the whole, mean",
+    "95 % within",
+    "Pearson",
+    "drawn by chance: mean error",
+    "error against the rest, mean",
+    "95 % within",
+    "Pearson",
+    "pairs that differ",
+)
 Floats = NDArray[np.float64]
 
 
@@ -35,16 +46,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checkpoints = train_zoo(options.folder, lambda _: None)
     classifiers = {member.name: load(member, checkpoints[member.name]) for member in MEMBERS}
     squares, labels = images.held_out()
-    whole = sat_matrix(classifiers, squares[:WHOLE], labels[:WHOLE], Protocol.from_parameters(PROTOCOL))
-    rng = np.random.default_rng(0)
-    print(
-        "| images | SAT: mean error | 95 % of pairs within | Pearson | inside interval | drawn by chance: mean error |"
-    )
-    print("| --- | --- | --- | --- | --- | --- |")
-    for prefix in PREFIXES:
-        drawn = [np.nanmean(errors(whole, rng.choice(WHOLE, prefix, replace=False))) for _ in range(DRAWS)]
-        print(row(whole, prefix, float(np.mean(drawn))))
+    whole = sat_matrix(classifiers, squares, labels, Protocol.from_parameters(PROTOCOL))
+    print(f"{len(whole.scores)} pairs, {len(labels)} images\n")
+    print("\n".join(table(whole)))
     return 0
+
+
+def table(whole: SatMatrix) -> Iterator[str]:
+    """Yield the table's lines."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"| {' | '.join(['---'] * len(COLUMNS))} |"
+    n, rng = whole.correct.shape[1], np.random.default_rng(0)
+    for prefix in PREFIXES:
+        part, rest = at(whole, np.arange(prefix)), at(whole, np.arange(prefix, n))
+        drawn = [np.nanmean(errors(at(whole, rng.choice(n, prefix, replace=False)), whole)) for _ in range(DRAWS)]
+        cells = [*against(part, whole), f"{np.mean(drawn):.3f}", *against(part, rest), f"{apart(part, rest):.0%}"]
+        yield f"| {prefix} | {' | '.join(cells)} |"
 
 
 def at(whole: SatMatrix, chosen: NDArray[np.integer]) -> SatMatrix:
@@ -52,27 +69,38 @@ def at(whole: SatMatrix, chosen: NDArray[np.integer]) -> SatMatrix:
     return assemble(whole.names, whole.correct[:, chosen], whole.fooled[:, :, chosen])
 
 
-def errors(whole: SatMatrix, chosen: NDArray[np.integer]) -> Floats:
-    """Return |SAT from the chosen images - SAT from all| of every pair."""
-    upper = np.triu_indices(len(whole.names), 1)
-    found: Floats = np.abs(at(whole, chosen).sat - whole.sat)[upper]
+def errors(part: SatMatrix, other: SatMatrix) -> Floats:
+    """Return |SAT of the one - SAT of the other| of every pair (pairs,)."""
+    upper = np.triu_indices(len(part.names), 1)
+    found: Floats = np.abs(part.sat - other.sat)[upper]
     return found
 
 
-def row(whole: SatMatrix, prefix: int, by_chance: float) -> str:
-    """Return the table's row of one prefix."""
-    part = at(whole, np.arange(prefix))
-    wrong = errors(whole, np.arange(prefix))
-    upper = np.triu_indices(len(whole.names), 1)
-    scored = np.isfinite(part.sat[upper]) & np.isfinite(whole.sat[upper])
-    pearson = np.corrcoef(part.sat[upper][scored], whole.sat[upper][scored])[0, 1]
-    covered = [part.scores[pair].interval for pair in part.scores]
-    truth = [whole.scores[pair].sat for pair in part.scores]
-    inside = np.mean([low <= sat <= high for (low, high), sat in zip(covered, truth, strict=True)])
-    return (
-        f"| {prefix} | {np.nanmean(wrong):.3f} | {np.nanquantile(wrong, 0.95):.3f} | "
-        f"{pearson:.3f} | {inside:.0%} | {by_chance:.3f} |"
-    )
+def against(part: SatMatrix, other: SatMatrix) -> tuple[str, str, str]:
+    """Return the mean error, what 95 % of the pairs are within, and Pearson's correlation over the pairs."""
+    wrong = errors(part, other)
+    upper = np.triu_indices(len(part.names), 1)
+    one, two = part.sat[upper], other.sat[upper]
+    scored = np.isfinite(one) & np.isfinite(two)
+    pearson = np.corrcoef(one[scored], two[scored])[0, 1]
+    return f"{np.nanmean(wrong):.3f}", f"{np.nanquantile(wrong, 0.95):.3f}", f"{pearson:.3f}"
+
+
+def apart(part: SatMatrix, rest: SatMatrix) -> float:
+    """Return the share of pairs whose difference of rates, prefix less rest, is significant: chance gives some 5 %.
+
+    Newcombe's interval of a difference (1998), from the two scores' own intervals.
+    """
+    outside = 0
+    pairs = [pair for pair in part.scores if pair in rest.scores]
+    for pair in pairs:
+        one, two = part.scores[pair], rest.scores[pair]
+        (one_low, one_high), (two_low, two_high) = one.percent_interval, two.percent_interval
+        difference = one.percent - two.percent
+        low = difference - np.hypot(one.percent - one_low, two_high - two.percent)
+        high = difference + np.hypot(one_high - one.percent, two.percent - two_low)
+        outside += not low <= 0 <= high
+    return outside / len(pairs)
 
 
 if __name__ == "__main__":

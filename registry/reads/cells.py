@@ -99,7 +99,7 @@ def read_cells(
         first, second = (_one_of(column, newcomers) for column in (PairRow.a_id, PairRow.b_id))
         wanted += [and_(first, _one_of(PairRow.b_id, networks)), and_(second, _one_of(PairRow.a_id, networks))]
     for condition in wanted:
-        for rows in read_pairs(connection, noise.comparison_id, condition):
+        for rows in read_pairs(connection, noise.comparison.id, condition):
             _set_pairs(cells, rows, noise)
     return cells
 

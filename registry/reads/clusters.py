@@ -54,7 +54,9 @@ def count_open_pairs(snapshot: Snapshot) -> int:
     networks = _trusted(snapshot)
     rows = [snapshot.position[each] for each in networks]
     cells = np.ix_(rows, rows)
+    never = snapshot.is_unattackable[rows]
     waits = np.triu((snapshot.cells.both[cells] < 0) & (snapshot.cells.n[cells] != 0), 1)
+    waits &= ~(never[:, None] | never)
     place = {network: index for index, network in enumerate(networks)}
     for each in snapshot.refusals:
         # a pair refused on rung 1 has the score of rung 0, or will have it

@@ -3,17 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Text, case, cast, func, select
+from sqlalchemy import Text, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from registry.reads.jobs import is_alive
-from registry.tables import ArtifactRow, JobKind, JobRow, JobState, Lane, ModelRow, ModelState, WorkerRow
+from registry.tables import (
+    ArtifactRow,
+    ComparisonRow,
+    ComparisonState,
+    JobKind,
+    JobRow,
+    JobState,
+    Lane,
+    ModelRow,
+    ModelState,
+    WorkerRow,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gauges:
-    """Counts by state. queue_age_seconds: of the job of a lane that has waited longest since it could be claimed.
+    """Counts by state.
 
+    queue_age_seconds: of the job of a lane that has waited longest since it could be claimed, or was last worked on;
+    those of paused comparisons wait for an operator, and do not count.
     devices: bytes in all and in use, by worker (`host:pid`) and device; workers without a GPU are not in it.
     """
 
@@ -56,9 +69,21 @@ def read_gauges(session: Session) -> Gauges:
 
 
 def _queue_ages(session: Session) -> dict[Lane, float]:
-    waits_since = func.greatest(JobRow.queued_at, func.coalesce(JobRow.not_before, JobRow.queued_at))
+    waits_since = func.greatest(JobRow.queued_at, JobRow.not_before, JobRow.started_at)
     age = func.extract("epoch", func.now() - func.min(waits_since))
-    rows = session.execute(select(JobRow.lane, age).where(JobRow.state == JobState.QUEUED).group_by(JobRow.lane))
+    rows = session.execute(
+        select(JobRow.lane, age)
+        .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
+        .where(
+            JobRow.state == JobState.QUEUED,
+            or_(
+                ComparisonRow.id.is_(None),
+                ComparisonRow.state == ComparisonState.MEASURING,
+                JobRow.kind == JobKind.ANALYSE,
+            ),
+        )
+        .group_by(JobRow.lane)
+    )
     return {lane: max(0.0, float(seconds)) for lane, seconds in rows}
 
 

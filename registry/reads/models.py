@@ -134,7 +134,7 @@ def describe(session: Session, zoo: Zoo, model: Model, snapshot: Snapshot | None
         numeric_path=summary.solo.numeric_path,
         self_fooling=self_fooling,
         noise=noise,
-        flags=tuple(_flags(self_fooling, noise)),
+        flags=tuple(_flags(self_fooling, noise if snapshot and snapshot.comparison.noise_is_a_measure else None)),
     )
 
 
@@ -157,7 +157,8 @@ def checkpoint_of(session: Session, model: Model, *, actor: Actor) -> bytes | No
 
 def _flags(self_fooling: Share | None, noise: Share | None) -> list[str]:
     flags = []
-    if self_fooling and self_fooling.rate < LOW_SELF_FOOLING:
+    # of no attacked image, nothing is known
+    if self_fooling and self_fooling.n and self_fooling.rate < LOW_SELF_FOOLING:
         flags.append("self-fooling below 95 %: its scores understate similarity")
     if noise and noise.rate > HIGH_NOISE:
         flags.append("noise rate above 10 %: part of what fools it is not the attack")

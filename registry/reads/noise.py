@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql import column, literal
 
 from registry.reads.solo import NOT_ATTACKED, NetworkBits, SelfFooling
+from registry.reads.zoo import Comparison
 from registry.tables import TransferRow
 from sat_engine.scores import MISSING, above_noise_counts
 
@@ -30,10 +31,13 @@ def certainly_above(fooled: Counts, n_noise_fooled: Counts, n: Counts) -> NDArra
 
 @dataclass(frozen=True, slots=True)
 class NoiseTest:
-    """Decides directed cells of one comparison, reading bits only where the counts leave the answer open."""
+    """Decides directed cells of one comparison, reading bits only where the counts leave the answer open.
+
+    Where noise is no measure of the comparison's attack, nothing can be told.
+    """
 
     connection: Connection
-    comparison_id: int
+    comparison: Comparison
     attacks: Mapping[int, SelfFooling]
     bits: Mapping[int, NetworkBits]
 
@@ -48,6 +52,8 @@ class NoiseTest:
         noise = np.array([each.n_noise_fooled for each in attacked], dtype=np.int64)[which]
         attacked_rungs = np.array([each.rungs for each in attacked], dtype=np.int64)[which]
         verdict = np.full(len(sources), MISSING, dtype=np.int8)
+        if not self.comparison.noise_is_a_measure:
+            return verdict
         open_ = (fooled >= 0) & (attacked_rungs >= rungs)
         sure = open_ & certainly_above(np.maximum(fooled, 0), noise, n)
         verdict[sure] = 1
@@ -60,7 +66,7 @@ class NoiseTest:
         where = {pair: index for index, pair in enumerate(zip(sources.tolist(), targets.tolist(), strict=True))}
         # rows: fooled by the transfer alone, by noise alone, images
         counts = np.zeros((3, len(sources)), dtype=np.int64)
-        query = _transfers(self.comparison_id, sources, targets)
+        query = _transfers(self.comparison.id, sources, targets)
         with self.connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
             for partition in rows.partitions():
                 for rung in (0, 1):

@@ -116,11 +116,11 @@ def _why_missing(snapshot: Snapshot, a: Model, b: Model) -> str:
     for model in (a, b):
         if not model.measured:
             return f"not measured yet: {model.name} is still being prepared."
-        if not snapshot.solo(model).attack:
+        if not snapshot.solo(model).attack and not (model.network and model.network.id in snapshot.unattackable):
             return f"not measured yet: {model.name} has not been attacked."
     assert a.network is not None
     assert b.network is not None
-    refused = snapshot.refused.get(frozenset({a.network.id, b.network.id}))
+    refused = snapshot.find_refusal(a.network.id, b.network.id)
     if refused:
         return f"this pair could not be measured: {refused}"
     archived = next((model.name for model in (a, b) if model.state is ModelState.ARCHIVED), None)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, case, func, select
 
 from registry.reads.snapshot import Snapshot
 from registry.reads.zoo import Comparison, Model, Zoo
-from registry.tables import ModelState, PairRow
+from registry.tables import ModelState, PairRow, RefusalRow
 
 
 class Stage(StrEnum):
@@ -65,8 +65,8 @@ def count_missing(snapshot: Snapshot, model: Model) -> int:
         return int(others.sum())
     missing = others & (snapshot.cells.n[here, snapshot.rows] < 0)
     missing &= np.minimum(wanted[here], wanted[snapshot.rows]) > 0
-    refused = snapshot.refused_with.get(int(snapshot.cells.networks[here]), frozenset())
-    return sum(network not in refused for network in snapshot.cells.networks[snapshot.rows[missing]].tolist())
+    own, rest = int(snapshot.cells.networks[here]), snapshot.cells.networks[snapshot.rows[missing]].tolist()
+    return sum(snapshot.find_refusal(own, network) is None for network in rest)
 
 
 def read_progress(snapshot: Snapshot | None, model: Model) -> Progress:
@@ -96,8 +96,13 @@ def _measured_progress(snapshot: Snapshot, model: Model, here: int) -> Progress:
     others = others[(pair_rungs[others] > 0) | (directed[others] > 1)]
     networks = np.setdiff1d(others, here)
     done = directed[networks] * np.minimum(cells.rungs[here, networks], pair_rungs[networks])
+    waiting = networks[pair_rungs[networks] > 0]
     refused, refused_at_0 = _count_refused(snapshot, int(cells.networks[here]), pair_rungs)
-    attacked = min(solo.attack.rungs, rungs) if solo.attack else 0
+    # cells of sources that cannot be attacked: onto this network, and from it
+    unattackable = snapshot.is_unattackable[waiting].astype(int) + snapshot.is_unattackable[here]
+    refused += int((unattackable * pair_rungs[waiting]).sum())
+    refused_at_0 += int(unattackable.sum())
+    attacked = rungs if snapshot.is_unattackable[here] else min(solo.attack.rungs, rungs) if solo.attack else 0
     wanted = 2 * int(pair_rungs[networks].sum())
     measured = int(done.sum())
     # an attack costs 2 forward passes a gradient, a cell one
@@ -105,7 +110,6 @@ def _measured_progress(snapshot: Snapshot, model: Model, here: int) -> Progress:
     work = attack_cost * rungs + wanted
     fraction = (attack_cost * attacked + measured + refused) / work if work else 1.0
     complete = attacked == rungs and measured + refused >= wanted
-    waiting = networks[pair_rungs[networks] > 0]
     prefix = complete or (attacked > 0 and int(directed[waiting].sum()) + refused_at_0 >= 2 * len(waiting))
     failure = snapshot.failures.get(int(cells.networks[here]))
     failed = failure is not None and not complete
@@ -135,10 +139,12 @@ def _stage(model: Model, evaluated: int, attacked: int, *, failed: bool, complet
 
 
 def _reason(snapshot: Snapshot, network: int, failure: str | None) -> str | None:
-    """What failed, and how many cells were refused, with the reason of the first."""
+    """What failed, why it cannot be attacked, and how many cells were refused, with the reason of the first."""
     reasons = [each.reason for each in snapshot.refusals if network in {each.source_id, each.target_id}]
     refused = f"{len(reasons)} of its cells could not be measured, the first because: {reasons[0]}" if reasons else None
-    return " ".join(each for each in (failure, refused) if each) or None
+    never = snapshot.unattackable.get(network)
+    unattackable = f"it cannot be attacked, so its pairs have one direction at most: {never}" if never else None
+    return " ".join(each for each in (failure, unattackable, refused) if each) or None
 
 
 def _count_refused(snapshot: Snapshot, network: int, pair_rungs: NDArray[np.int64]) -> tuple[int, int]:
@@ -163,7 +169,7 @@ def _count_refused(snapshot: Snapshot, network: int, pair_rungs: NDArray[np.int6
 
 
 def count_progress(connection: Connection, zoo: Zoo, comparison: Comparison) -> ComparisonProgress:
-    """As `read_comparison_progress`, by one query instead of a snapshot."""
+    """As `read_comparison_progress`, by two queries instead of a snapshot."""
     of_task = [each for each in zoo.models if each.task_id == comparison.task_id and each.measured and each.rungs]
     networks = sorted({model.network.id for model in of_task if model.network})
     deep = {model.network.id for model in of_task if model.network and model.rungs > 1}
@@ -174,22 +180,33 @@ def count_progress(connection: Connection, zoo: Zoo, comparison: Comparison) -> 
             PairRow.comparison_id == comparison.id, PairRow.a_id.in_(networks), PairRow.b_id.in_(networks)
         )
     ).one()
-    wanted = m * (m - 1) + (rungs - 1) * len(deep) * (len(deep) - 1)
+    unattackable = connection.scalars(
+        select(RefusalRow.source_id).where(
+            RefusalRow.comparison_id == comparison.id, RefusalRow.source_id == RefusalRow.target_id
+        )
+    )
+    sources = set(networks).difference(unattackable)
+    wanted = len(sources) * (m - 1) + (rungs - 1) * len(sources & deep) * (len(deep) - 1)
     return ComparisonProgress(
-        networks=m, cells=wanted, cells_measured=min(cells, wanted), pairs=m * (m - 1) // 2, pairs_measured=pairs
+        networks=m,
+        cells=wanted,
+        cells_measured=min(cells, wanted),
+        pairs=len(sources) * (len(sources) - 1) // 2,
+        pairs_measured=pairs,
     )
 
 
 def read_comparison_progress(snapshot: Snapshot) -> ComparisonProgress:
-    """How much of the comparison is recorded."""
+    """How much of the comparison is recorded; what a source that cannot be attacked would give is not wanted."""
     cells = snapshot.cells
     rungs = pair_rungs(snapshot)
+    rungs[snapshot.is_unattackable] = 0
     directed = (cells.fooled >= 0) & (rungs > 0)
     return ComparisonProgress(
         networks=int((snapshot.wanted_rungs > 0).sum()),
         cells=int(rungs.sum()),
         cells_measured=int((directed * np.minimum(cells.rungs, rungs)).sum()),
-        pairs=int((rungs > 0).sum()) // 2,
+        pairs=int(((rungs > 0) & (rungs.T > 0)).sum()) // 2,
         pairs_measured=int((directed & directed.T).sum()) // 2,
     )
 

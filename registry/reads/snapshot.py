@@ -1,7 +1,6 @@
 """One comparison as it was at one version, in memory: what hot reads answer from without a query."""
 
 import itertools
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +18,11 @@ from registry.tables import JobKind, JobRow, JobState, RefusalRow
 
 T = TypeVar("T")
 _SERIALS = itertools.count(1)
+_ENDED = {
+    JobKind.EVALUATE: "it cannot be evaluated",
+    JobKind.ATTACK: "its attack failed",
+    JobKind.TRANSFERS: "the attacks of others on it failed",
+}
 NOTHING = SoloMeasures({}, {}, {})
 
 
@@ -38,7 +42,9 @@ class Snapshot:
 
     serial: differs between any two snapshots of this process, so it can key what was computed from one.
     members: the models that answers hold, by name; two of them may share a network.
-    failures: what ended a network's attack or transfers here, until they are tried again.
+    unattackable: the networks that the protocol's attack cannot be made against, and why: their cells as a source
+    never come, and refusals do not list them.
+    failures: what ended a network's evaluation, attack or transfers here, until they are tried again.
     """
 
     serial: int
@@ -48,6 +54,7 @@ class Snapshot:
     measures: SoloMeasures
     cells: Cells
     refusals: tuple[Refusal, ...]
+    unattackable: Mapping[int, str]
     failures: Mapping[int, str]
     _derived: dict[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
 
@@ -84,18 +91,20 @@ class Snapshot:
         return np.array([each.id for each in self.members], dtype=np.int64)
 
     @cached_property
-    def refused_with(self) -> Mapping[int, frozenset[int]]:
-        """The networks with which a network has a pair that cannot be measured."""
-        partners: defaultdict[int, set[int]] = defaultdict(set)
-        for each in self.refusals:
-            partners[each.source_id].add(each.target_id)
-            partners[each.target_id].add(each.source_id)
-        return {network: frozenset(others) for network, others in partners.items()}
+    def refused(self) -> Mapping[frozenset[int], str]:
+        """Why a pair of networks has a cell that cannot be measured, though its source was attacked."""
+        return {frozenset({each.source_id, each.target_id}): each.reason for each in self.refusals}
 
     @cached_property
-    def refused(self) -> Mapping[frozenset[int], str]:
-        """Why a pair of networks cannot be measured."""
-        return {frozenset({each.source_id, each.target_id}): each.reason for each in self.refusals}
+    def is_unattackable(self) -> NDArray[np.bool_]:
+        """Which networks (m,) of `cells` are unattackable."""
+        return np.isin(self.cells.networks, list(self.unattackable))
+
+    def find_refusal(self, one: int, other: int) -> str | None:
+        """Why a pair of networks cannot be measured; None where it can, in one direction at least."""
+        if one in self.unattackable and other in self.unattackable:
+            return self.unattackable[one]
+        return self.refused.get(frozenset({one, other}))
 
     def find(self, reference: str) -> Model:
         """The model of that name in this comparison; NotFoundError, or InvalidError when it is of another task."""
@@ -158,6 +167,8 @@ def _read_snapshot(
     if previous and previous.comparison == comparison:
         same = previous.failures == failures
         return previous if same else replace(previous, serial=next(_SERIALS), failures=failures)
+    if previous and previous.comparison.version < comparison.forgot_version:
+        previous = None  # results were deleted: what is kept may hold them
     members = tuple(model for model in zoo.models if model.measured and model.task_id == comparison.task_id)
     networks = sorted({model.network.id for model in members if model.network})
     measures = read_solo(connection, comparison, networks, previous.measures if previous else NOTHING)
@@ -165,10 +176,11 @@ def _read_snapshot(
     cells = read_cells(
         connection,
         networks,
-        NoiseTest(connection, comparison.id, attacks, measures.attack_bits),
+        NoiseTest(connection, comparison, attacks, measures.attack_bits),
         previous=previous.cells if previous else None,
         known_version=previous.comparison.version if previous else -1,
     )
+    refusals = _read_refusals(connection, comparison, frozenset(networks))
     return Snapshot(
         serial=next(_SERIALS),
         zoo=zoo,
@@ -176,23 +188,23 @@ def _read_snapshot(
         members=members,
         measures=measures,
         cells=cells,
-        refusals=_read_refusals(connection, comparison, frozenset(networks)),
+        refusals=tuple(each for each in refusals if each.source_id != each.target_id),
+        unattackable={each.source_id: each.reason for each in refusals if each.source_id == each.target_id},
         failures=failures,
     )
 
 
 def _read_failures(connection: Connection, comparison_ids: set[int]) -> dict[int, dict[int, str]]:
-    """For each of the comparisons, why a network's attack or transfers ended. No version tells of a failed job."""
+    """For each of the comparisons, why a network's measuring ended there. No version tells of a failed job."""
     failures: dict[int, dict[int, str]] = {each: {} for each in comparison_ids}
     query = (
         select(JobRow.comparison_id, JobRow.network_id, JobRow.kind, JobRow.failure)
-        .where(JobRow.state == JobState.FAILED, JobRow.kind.in_((JobKind.ATTACK, JobKind.TRANSFERS)))
+        .where(JobRow.state == JobState.FAILED, JobRow.kind.in_(_ENDED))
         .order_by(JobRow.kind.desc())  # without an attack there is nothing to transfer: it comes last, and stays
     )
     for comparison_id, network_id, kind, failure in connection.execute(query):
         if comparison_id in failures and network_id is not None:
-            what = "its attack failed" if kind is JobKind.ATTACK else "the attacks of others on it failed"
-            failures[comparison_id][network_id] = f"{what}: {failure}"
+            failures[comparison_id][network_id] = f"{_ENDED[kind]}: {failure}"
     return failures
 
 

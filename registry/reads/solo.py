@@ -27,7 +27,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class SelfFooling:
-    """What a network's own adversarial images, and noise, do to it, over its recorded rungs."""
+    """What a network's own adversarial images, and noise, do to it, over its leading rungs."""
 
     rungs: int
     attacked: int
@@ -132,8 +132,12 @@ def _read_networks(connection: Connection, comparison: Comparison, networks: lis
             EvaluationRow.numeric_path,
             # those of the report part are never looked at here
             case((EvaluationRow.part != Part.REPORT, EvaluationRow.correct)).label("correct"),
-        ).where(EvaluationRow.image_set_id == comparison.image_set_id, EvaluationRow.network_id == func.any(asked))
+        )
+        .where(EvaluationRow.image_set_id == comparison.image_set_id, EvaluationRow.network_id == func.any(asked))
+        .order_by(EvaluationRow.rung)
     ):
+        if row.part is Part.ATTACK and row.rung != evaluated[row.network_id]:
+            continue  # what comes before it is being measured anew
         so_far = accuracies[row.network_id].get(row.part, Share(0, 0))
         accuracies[row.network_id][row.part] = Share(so_far.count + row.n_correct, so_far.n + row.n)
         evaluated[row.network_id] += row.part is Part.ATTACK
@@ -148,9 +152,13 @@ def _read_networks(connection: Connection, comparison: Comparison, networks: lis
             AttackRow.n_fooled,
             AttackRow.n_noise_fooled,
             AttackRow.noise_fooled,
-        ).where(AttackRow.comparison_id == comparison.id, AttackRow.network_id == func.any(asked))
+        )
+        .where(AttackRow.comparison_id == comparison.id, AttackRow.network_id == func.any(asked))
+        .order_by(AttackRow.rung)
     ):
         before = attacks.get(attack.network_id, NOT_ATTACKED)
+        if attack.rung != before.rungs:
+            continue  # as above
         attacks[attack.network_id] = SelfFooling(
             before.rungs + 1,
             before.attacked + attack.attacked,

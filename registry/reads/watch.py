@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from registry.errors import NotFoundError, UnavailableError
 from registry.reads.outage import explain
-from registry.reads.pace import Pace
+from registry.reads.pace import Backlog, Pace
 from registry.reads.progress import ComparisonProgress, count_progress, read_comparison_progress
 from registry.reads.snapshot import Snapshot, View, read_view
 from registry.reads.zoo import Comparison
@@ -21,6 +21,7 @@ from registry.versions import CHANNEL
 POLL_SECONDS = 1.0
 # Workers announce each recorded cell; more than some ten refreshes a second would serve nobody. Readers need the
 # processor too: a refresh that takes long is followed by as long a rest, times QUIET_SHARE, up to half a second.
+LOOK_AGAIN_SECONDS = 0.05
 QUIET_SECONDS, LONGEST_QUIET_SECONDS, QUIET_SHARE = 0.1, 0.5, 4
 # A comparison that nobody asks for any longer costs memory, and a reading with each of its versions.
 FORGET_SECONDS = 600.0
@@ -41,7 +42,7 @@ class Watch:
         self._asked_at: dict[int, float] = {}
         self._counted: dict[int, tuple[int, ComparisonProgress]] = {}
         self._read_at = float("-inf")
-        self._reading = threading.Lock()
+        self._reading, self._looking = threading.Lock(), threading.Lock()
         self.pace = Pace()
         self._listeners: list[Callable[[], None]] = []
         self._ended = threading.Event()
@@ -68,9 +69,20 @@ class Watch:
         """The current view; the first call reads it. UnavailableError while the database was never reached."""
         return self._view or self.refresh()
 
-    def refresh(self) -> View:
-        """A view that was read after this call began; callers at the same time share one reading."""
+    def look_again(self) -> View:
+        """As `refresh`, for a name that the view does not know: at most some readings a second, which callers share.
+
+        Anybody may ask for names that there are not; each would otherwise cost a reading.
+        """
         asked = time.monotonic()
+        with self._looking:
+            if self._read_at < asked:
+                time.sleep(max(0.0, self._read_at + LOOK_AGAIN_SECONDS - time.monotonic()))
+            return self.refresh(asked)
+
+    def refresh(self, asked: float | None = None) -> View:
+        """A view that was read after `asked`, or this call began; callers at the same time share one reading."""
+        asked = time.monotonic() if asked is None else asked
         with self._reading:
             if self._view is None or self._read_at < asked:
                 started = time.monotonic()
@@ -113,7 +125,7 @@ class Watch:
         try:
             return self.view().zoo.select_comparison(image_set, protocol)
         except NotFoundError:
-            return self.refresh().zoo.select_comparison(image_set, protocol)
+            return self.look_again().zoo.select_comparison(image_set, protocol)
 
     def progress(self, comparison: Comparison) -> ComparisonProgress:
         """How far a comparison is: from its snapshot if that is held, else counted once a version."""
@@ -139,6 +151,11 @@ class Watch:
         if not view.snapshots.keys() >= set(measuring):
             self.refresh()
         return self.pace.estimate_seconds()
+
+    def backlog(self) -> Backlog:
+        """What is left in the comparisons that measure, and for how long, if that can be told."""
+        self.estimate_seconds()  # holds all of them
+        return self.pace.backlog(self.view())
 
     def select_for_task(self, task_id: int) -> Snapshot | None:
         """The snapshot of the task's default or first comparison; None when nothing compares models of it."""

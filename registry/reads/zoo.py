@@ -25,6 +25,7 @@ from registry.tables import (
     TaskRow,
 )
 from registry.tasks import SHOWN_CLASSES
+from sat_engine.attack_kinds import KINDS, Attack
 from sat_engine.protocol import Protocol
 
 _DIGEST = re.compile(r"@[0-9a-f]{8,64}")
@@ -100,7 +101,11 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """An (image set, protocol) with what reads need to know of both."""
+    """An (image set, protocol) with what reads need to know of both.
+
+    noise_is_a_measure: whether the noise control stays in what the attack may change. It moves every pixel by ε, and an
+    attack on a few patches any pixel of those by as much as there is.
+    """
 
     id: int
     image_set_id: int
@@ -113,9 +118,11 @@ class Comparison:
     n_report: int
     prefix: int
     gradients: int
+    noise_is_a_measure: bool
     state: ComparisonState
     is_default: bool
     version: int
+    forgot_version: int
 
     @property
     def name(self) -> str:
@@ -239,6 +246,7 @@ def read_comparisons(connection: Connection) -> tuple[Comparison, ...]:
             ComparisonRow.state,
             ComparisonRow.is_default,
             ComparisonRow.version,
+            ComparisonRow.forgot_version,
         )
         .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
         .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
@@ -248,7 +256,10 @@ def read_comparisons(connection: Connection) -> tuple[Comparison, ...]:
 
 
 def _comparison(*, parameters: Mapping[str, object], **columns: Any) -> Comparison:
-    return Comparison(gradients=Protocol.from_parameters(parameters).gradients, **columns)
+    protocol = Protocol.from_parameters(parameters)
+    return Comparison(
+        gradients=protocol.gradients, noise_is_a_measure=not KINDS[Attack(protocol.attack)].needs_patches, **columns
+    )
 
 
 def _read_networks(connection: Connection, known: Mapping[int, Network]) -> dict[int, Network]:

@@ -1,8 +1,9 @@
 """Bytes under their sha256, in a folder or S3-compatible storage, by obstore.
 
 The row is written first (`writing`), then the bytes, then the row becomes `stored`: whatever is interrupted leaves
-a row that `gc` can see, never bytes that nobody knows of. Bytes are verified when a process first opens them, in a
-folder as from S3: a disk that returned other bytes would otherwise become a wrong score.
+a row that `gc` can see, never bytes that nobody knows of. In a folder, the bytes are on the disk itself by then: what
+was acknowledged outlasts the loss of power. Bytes are verified when a process first opens them, in a folder as from S3:
+a disk that returned other bytes would otherwise become a wrong score.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from obstore.store import LocalStore, ObjectStore
 from registry.database import Sessions
 from registry.errors import LostBytesError, StorageFullError, UnavailableError
 from registry.settings import Settings
-from registry.storage.disk import free_bytes, full_disk_refused, is_full, require_free
+from registry.storage.disk import free_bytes, full_disk_refused, is_full, require_free, sync
 from registry.storage.eviction import evict
 from registry.storage.local_cache import LocalCache
 from registry.storage.quota import confirm, release, reserve
@@ -115,7 +116,10 @@ class ArtifactStore:
         for _ in range(_PUT_ATTEMPTS):
             is_new = self._reserve(artifact, kind, sessions)
             try:
-                if not self._holds_right(artifact):
+                if self._holds_right(artifact):
+                    # whoever wrote it may have been killed before this
+                    self._make_last(artifact)
+                else:
                     self.require_room(artifact.bytes, sessions)
                     self._write(path, artifact)
             except UnavailableError:
@@ -229,6 +233,11 @@ class ArtifactStore:
                 # LocalStore writes to a temporary name and renames, S3 commits whole objects: both atomic
                 # 4 parts of 5 MB at a time: the default of 12 takes 80 MB of the api's memory
                 obstore.put(self._store, _key(artifact.sha256), file, max_concurrency=4)
+            try:
+                self._make_last(artifact)
+            except UnavailableError:
+                self.remove(artifact.sha256)  # the system may take its pages for written from now on
+                raise
         except (OSError, BaseError) as error:
             with full_disk_refused():
                 if is_full(error):
@@ -236,6 +245,18 @@ class ArtifactStore:
             raise UnavailableError(
                 f"the artifact store took no more bytes: {_first_line(error)}. Try again."
             ) from error
+
+    def _make_last(self, artifact: Artifact) -> None:
+        """Have a folder's bytes and their name on the disk: LocalStore renames without it, S3 answers after it."""
+        if self._folder is None:
+            return
+        path = self._folder / _key(artifact.sha256)
+        try:
+            with full_disk_refused():
+                for each in (path, path.parent, self._folder):
+                    sync(each)
+        except OSError as error:
+            raise UnavailableError(f"the artifact store took no more bytes: {error}. Try again.") from error
 
     def _fetch(self, sha256: bytes) -> Path:
         try:

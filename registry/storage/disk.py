@@ -1,6 +1,7 @@
-"""Disks that are full, or nearly so: refused with a sentence before and while bytes are written."""
+"""Disks: full ones are refused with a sentence, before and while bytes are written; what is written is made to last."""
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,3 +56,12 @@ def full_disk_refused() -> Iterator[None]:
 
 def _mebibytes(n_bytes: int) -> str:
     return f"{n_bytes / MEBIBYTE:,.0f} MiB"
+
+
+def sync(path: Path) -> None:
+    """Return when a file's content, or a folder's names, would outlast the loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

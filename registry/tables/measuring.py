@@ -71,7 +71,8 @@ class ProtocolRow(Base):
 class ComparisonRow(Base):
     """An (image set, protocol) on which models are measured.
 
-    `version` is raised last by every transaction that changes an answer, so it orders them.
+    `version` is raised last by every transaction that changes an answer, so it orders them. `forgot_version` is the
+    last one at which results went: who knows an older one must read all of them anew.
     """
 
     __tablename__ = "comparisons"
@@ -81,6 +82,7 @@ class ComparisonRow(Base):
     state: Mapped[ComparisonState] = mapped_column(closed_set(ComparisonState, "state"))
     is_default: Mapped[bool] = mapped_column(server_default=text("false"))
     version: Mapped[Big] = mapped_column(server_default="0")
+    forgot_version: Mapped[Big] = mapped_column(server_default="0")
     created_at: Mapped[Now]
     __table_args__ = (
         UniqueConstraint("image_set_id", "protocol_id"),
@@ -170,7 +172,10 @@ class TransferRow(Base):
 
 
 class RefusalRow(Base):
-    """A cell that could not be measured, and why; its neighbours go on."""
+    """A cell that could not be measured, and why; its neighbours go on.
+
+    A network's cell with itself, on rung 0, says that the comparison's attack cannot be made against it at all.
+    """
 
     __tablename__ = "refusals"
     comparison_id: Mapped[int] = mapped_column(ForeignKey("comparisons.id"), primary_key=True)

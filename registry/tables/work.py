@@ -103,7 +103,9 @@ class JobRow(Base):
 
     New work raises `wanted`; a claim copies it to `taken`; finishing with wanted > taken queues the row again, so
     no wake-up is lost. `fence` is raised by every claim: a result is recorded only under the claim it was made in.
-    `sources` of a transfers job: what asked since the target had no pending cell; null where all must be looked at.
+    `attempt` counts claims that recorded nothing, `errors` those of them that raised; the others died.
+    Of a transfers job, `sources` is who asked since the target had no pending cell (null: all must be looked at), and
+    `at_source`, `at_rung` the cell at hand, which is noted once an attempt has failed.
     """
 
     __tablename__ = "jobs"
@@ -114,11 +116,14 @@ class JobRow(Base):
     network_id: Mapped[int | None] = mapped_column(ForeignKey("networks.id"))
     comparison_id: Mapped[int | None] = mapped_column(ForeignKey("comparisons.id"))
     sources: Mapped[list[int] | None] = mapped_column(ARRAY(Integer))
+    at_source: Mapped[int | None]
+    at_rung: Mapped[Small | None]
     priority: Mapped[Small]  # the smallest first
     state: Mapped[JobState] = mapped_column(closed_set(JobState, "state"))
     wanted: Mapped[int] = mapped_column(server_default="1")
     taken: Mapped[int] = mapped_column(server_default="0")
     attempt: Mapped[Small] = mapped_column(server_default="0")
+    errors: Mapped[Small] = mapped_column(server_default="0")
     fence: Mapped[Big] = mapped_column(server_default="0")
     lease_until: Mapped[datetime | None]
     worker_id: Mapped[int | None] = mapped_column(ForeignKey("workers.id"))

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.comparisons import is_live
 from registry.database import Sessions, database_revision, migration_head
 from registry.errors import UnavailableError
 from registry.intervals import seconds
-from registry.pending import pending_attacks, pending_cells
 from registry.storage.artifacts import ArtifactStore
 from registry.storage.disk import free_bytes
 from registry.storage.eviction import KIND
@@ -22,17 +20,14 @@ from registry.storage.quota import stored_bytes
 from registry.tables import (
     ArtifactRow,
     ComparisonRow,
-    ComparisonState,
-    EvaluationRow,
-    ImageSetRow,
     JobKind,
     JobRow,
     JobState,
     ModelRow,
     PairRow,
-    Part,
     WorkerRow,
 )
+from registry.upkeep.missing import find_missing
 from registry.upkeep.orphans import OrphanKind, find_lone_results, find_lost_bytes
 
 # A lease that ran out so long ago would have been taken over by any living worker.
@@ -42,6 +37,7 @@ ALIVE_SECONDS = 30.0
 SETTLED_SECONDS = 3600.0
 NEARLY_FULL = 0.95
 SHOWN = 5
+_RESULTS = {JobKind.EVALUATE: "evaluations", JobKind.ATTACK: "attacks", JobKind.TRANSFERS: "transfers"}
 MEASURE_AGAIN = "`sat resume` on the comparison asks for everything that is missing again."
 
 
@@ -173,57 +169,13 @@ def _check_versions(session: Session) -> Iterator[Finding]:
 
 def _check_forgotten(session: Session) -> Iterator[Finding]:
     """Work that is missing and that no job is going to do."""
-    for comparison, image_set in session.execute(
-        select(ComparisonRow, ImageSetRow)
-        .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
-        .where(ComparisonRow.state == ComparisonState.MEASURING)
-    ):
-        attacks = [
-            network_id
-            for network_id in _resting(session, comparison, image_set, JobKind.ATTACK)
-            if pending_attacks(session, network_id, comparison.id, image_set)
-        ]
-        cells = [
-            network_id
-            for network_id in _resting(session, comparison, image_set, JobKind.TRANSFERS)
-            if pending_cells(session, network_id, comparison.id, image_set)
-        ]
-        for what, networks in (("attacks", attacks), ("transfers", cells)):
-            if networks:
-                yield Finding(
-                    "forgotten",
-                    f"In comparison {comparison.id}, {what} of networks {_some(networks)} are missing and no job is "
-                    "queued for them.",
-                    MEASURE_AGAIN,
-                )
-
-
-def _resting(session: Session, comparison: ComparisonRow, image_set: ImageSetRow, kind: JobKind) -> list[int]:
-    """The live networks that are evaluated in the comparison and have no such job that is queued, runs or failed."""
-    busy = (
-        select(JobRow.id)
-        .where(
-            JobRow.kind == kind,
-            JobRow.comparison_id == comparison.id,
-            JobRow.network_id == EvaluationRow.network_id,
-            JobRow.state != JobState.IDLE,
+    for missing in find_missing(session):
+        yield Finding(
+            "forgotten",
+            f"In comparison {missing.comparison_id}, {_RESULTS[missing.kind]} of networks {_some(missing.networks)} "
+            "are missing and no job is queued for them.",
+            f"Nothing, while a worker is alive: it asks for them when nothing else is going on. {MEASURE_AGAIN}",
         )
-        .correlate(EvaluationRow)
-        .exists()
-    )
-    return list(
-        session.scalars(
-            select(EvaluationRow.network_id)
-            .where(
-                EvaluationRow.image_set_id == image_set.id,
-                EvaluationRow.part == Part.ATTACK,
-                EvaluationRow.rung == 0,
-                is_live(EvaluationRow.network_id),
-                ~busy,
-            )
-            .order_by(EvaluationRow.network_id)
-        )
-    )
 
 
 def _check_store(session: Session, store: ArtifactStore) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ from registry.tables import (
 from registry.upkeep.removal import models_due, networks_due, remove_model, remove_network
 
 DAY_SECONDS = 86_400.0
+LEAST_UNREFERENCED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +84,8 @@ class Swept:
 def retention_of(settings: Settings) -> Retention:
     """The retention that the operator set."""
     return Retention(
-        unreferenced=settings.gc_unreferenced_seconds,
+        # between the storing of bytes and the row that refers to them lies a moment
+        unreferenced=max(settings.gc_unreferenced_seconds, LEAST_UNREFERENCED_SECONDS),
         deleted=settings.gc_deleted_seconds,
         history=settings.gc_history_seconds,
     )
@@ -212,7 +214,14 @@ def _history(retention: Retention) -> dict[str, tuple[type[Base], ColumnElement[
     makers: tuple[Any, ...] = (EvaluationRow, AttackRow, TransferRow, JobRow)
     made_nothing = ~or_(*(exists().where(made.worker_id == WorkerRow.id) for made in makers))
     return {
-        "workers": (WorkerRow, and_(func.coalesce(WorkerRow.left_at, WorkerRow.seen_at) < long_ago, made_nothing)),
+        "workers": (
+            WorkerRow,
+            and_(
+                func.coalesce(WorkerRow.left_at, WorkerRow.seen_at) < long_ago,
+                made_nothing,
+                WorkerRow.leases_lost == 0,  # a metric is their sum, and must never fall
+            ),
+        ),
         "analyses": (AnalysisRow, AnalysisRow.requested_at < long_ago),
         "idempotency_keys": (IdempotencyRow, IdempotencyRow.created_at < unfinished),
         "deliveries": (

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from registry.intervals import seconds
@@ -55,7 +55,10 @@ def find_orphans(session: Session, store: ArtifactStore, *, older_than_seconds: 
 
 
 def find_lost_bytes(session: Session, store: ArtifactStore, *, older_than_seconds: float) -> list[Orphan]:
-    """Referenced rows whose bytes are missing or of another size, and bytes that have no row."""
+    """Referenced rows whose bytes are missing or of another size, and bytes that have no row.
+
+    Ends the session's transaction before the store is listed, which may take long.
+    """
     # rows before objects: bytes that come meanwhile have a row that is not in the list, and are too young to count
     rows = {
         f"{sha256.hex()[:2]}/{sha256.hex()}": (n_bytes, referenced)
@@ -63,6 +66,7 @@ def find_lost_bytes(session: Session, store: ArtifactStore, *, older_than_second
             select(ArtifactRow.sha256, ArtifactRow.bytes, is_referenced())
         )
     }
+    session.rollback()
     objects = {key: (size, changed_at) for key, size, changed_at in store.stored_objects()}
     return [
         *(
@@ -91,15 +95,16 @@ def find_lone_results(session: Session) -> list[Orphan]:
         .join(ComparisonRow, ComparisonRow.id == TransferRow.comparison_id)
         .where(~evaluated)
     )
-    either = or_(
-        and_(TransferRow.source_id == PairRow.a_id, TransferRow.target_id == PairRow.b_id),
-        and_(TransferRow.source_id == PairRow.b_id, TransferRow.target_id == PairRow.a_id),
-    )
-    pairs = session.execute(
-        select(PairRow.comparison_id, PairRow.a_id, PairRow.b_id).where(
-            ~exists().where(TransferRow.comparison_id == PairRow.comparison_id, either)
+    # one join a direction: either of two in one condition would be looked up pair by pair
+    lone = [
+        ~exists().where(
+            TransferRow.comparison_id == PairRow.comparison_id,
+            TransferRow.source_id == source,
+            TransferRow.target_id == target,
         )
-    )
+        for source, target in ((PairRow.a_id, PairRow.b_id), (PairRow.b_id, PairRow.a_id))
+    ]
+    pairs = session.execute(select(PairRow.comparison_id, PairRow.a_id, PairRow.b_id).where(*lone))
     return [
         *(Orphan(OrphanKind.CELL_WITHOUT_EVALUATION, "/".join(map(str, cell))) for cell in cells),
         *(Orphan(OrphanKind.PAIR_WITHOUT_CELLS, "/".join(map(str, pair))) for pair in pairs),

@@ -118,6 +118,9 @@ def _remove_network(session: Session, network_id: int) -> None:
     network = session.get_one(NetworkRow, network_id)
     logits = session.scalars(select(EvaluationRow.logits).where(EvaluationRow.network_id == network_id)).all()
     images = session.scalars(select(AttackRow.images).where(AttackRow.network_id == network_id)).all()
+    # as whoever records cells does: attacks before transfers
+    attacks = select(AttackRow.rung).where(AttackRow.network_id == network_id)
+    session.execute(attacks.order_by(AttackRow.comparison_id, AttackRow.rung).with_for_update()).all()
     _let_go(session, [network.weights, *logits, *images])
     for hanging in (
         delete(RefusalRow).where(or_(RefusalRow.source_id == network_id, RefusalRow.target_id == network_id)),

@@ -23,11 +23,14 @@ class Draws:
     def uniform(self, like: Tensor, index: int) -> Tensor:
         """Return numbers in (-1, 1), 65,536 different ones, of the shape (n, c, h, w) and on the device of `like`.
 
-        X
+        index: which draw of the images it is. A GPU does not wait for it: the copy is queued like its other work.
         """
         count = like[0].numel()
-        drawn = np.stack([self._numbers(int(position), index, count) for position in self.positions])
-        return torch.from_numpy(drawn).to(like.device).view_as(like)
+        drawn = torch.from_numpy(np.stack([self._numbers(int(position), index, count) for position in self.positions]))
+        if like.is_cuda:
+            # from pageable memory, the copy would wait for all work before it
+            drawn = drawn.pin_memory()
+        return drawn.to(like.device, non_blocking=True).view_as(like)
 
     def _numbers(self, position: int, index: int, count: int) -> NDArray[np.float32]:
         key, counter = np.array([self.seed, position], np.uint64), np.array([0, 0, 0, index + 1], np.uint64)

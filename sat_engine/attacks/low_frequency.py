@@ -25,7 +25,7 @@ class LowFrequencyPGD:
     def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Return images (n, c, s, s) in [0, 1], each moved at most epsilon to raise the model's loss.
 
-        Raises NotComputableError, after the last step, where a gradient was not a number at any step.
+        Raises NotComputableError, after the last step, where a step has no direction that is a number.
         """
         slope = Slope(model, labels)
         low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
@@ -33,7 +33,10 @@ class LowFrequencyPGD:
         adversarial = images.clone()
         for _ in range(self.steps):
             _, gradient = slope.at(adversarial)
-            adversarial = (adversarial + self.step_size * (keep @ gradient @ keep).sign()).clamp(low, high)
+            smooth = keep @ gradient @ keep
+            # 0 · ∞ is NaN, whose sign is 0
+            slope.note(smooth.amax(dim=(1, 2, 3)).isnan())
+            adversarial = (adversarial + self.step_size * smooth.sign()).clamp(low, high)
         slope.require_sound()
         return adversarial
 

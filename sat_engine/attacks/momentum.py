@@ -29,14 +29,14 @@ class MIFGSM:
     def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Return images (n, c, h, w) in [0, 1], each moved at most epsilon to raise the model's loss.
 
-        Raises NotComputableError, after the last step, where a gradient was not a number at any step.
+        Raises NotComputableError, after the last step, where a gradient was not a finite number at any step.
         """
         slope = Slope(model, labels)
         low, high = (images - self.epsilon).clamp(min=0), (images + self.epsilon).clamp(max=1)
         adversarial, direction = images.clone(), torch.zeros_like(images)
         for _ in range(self.steps):
             _, gradient = slope.at(adversarial)
-            direction = self.momentum * direction + _normalised(gradient)
+            direction = self.momentum * direction + _normalised(gradient, slope)
             adversarial = (adversarial + self.step_size * direction.sign()).clamp(low, high)
         slope.require_sound()
         return adversarial
@@ -67,7 +67,7 @@ class VMIFGSM:
         adversarial, direction, variance = images.clone(), torch.zeros_like(images), torch.zeros_like(images)
         for step in range(self.steps):
             _, gradient = slope.at(adversarial)
-            direction = self.momentum * direction + _normalised(gradient + variance)
+            direction = self.momentum * direction + _normalised(gradient + variance, slope)
             variance = self._around(slope, adversarial, step) - gradient
             adversarial = (adversarial + self.step_size * direction.sign()).clamp(low, high)
         slope.require_sound()
@@ -81,5 +81,9 @@ class VMIFGSM:
         return total / self.neighbours
 
 
-def _normalised(gradient: Tensor) -> Tensor:
-    return gradient / gradient.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=_TINY)
+def _normalised(gradient: Tensor, slope: Slope) -> Tensor:
+    """Return gradient (n, c, h, w) / mean |gradient|; the slope hears of images where that is not finite."""
+    size = gradient.abs().mean(dim=(1, 2, 3), keepdim=True)
+    # ∞ / ∞ is NaN, which momentum keeps for good: an image that no longer moves, unnoticed
+    slope.note(~size.flatten().isfinite())
+    return gradient / size.clamp(min=_TINY)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from sat_engine.attacks.draws import Draws
 from sat_engine.classifier import Classifier
-from sat_engine.errors import NotComputableError
+from sat_engine.errors import NotAttackableError, NotComputableError
 
 _CHOOSING_BLOCK = 4  # whose attention chooses the patch, counted from 0; the last one of a shallower network
 _DECAY_STEPS, _DECAY = 10, 0.95
@@ -40,7 +40,8 @@ class PatchFool:
     def perturb(self, model: Classifier, images: Tensor, labels: Tensor) -> Tensor:
         """Return images (n, c, s, s) in [0, 1] with the chosen patches moved at most epsilon.
 
-        Raises NotComputableError where the network has no patches and attention of timm's kind, or no gradient.
+        Raises NotAttackableError where the network has no patches and attention of timm's kind, or too few, and
+        NotComputableError where its loss has no gradient.
         """
         with _attention_of(model) as maps:
             with torch.no_grad():
@@ -55,7 +56,8 @@ class PatchFool:
             lost = torch.zeros(len(images), dtype=torch.bool, device=images.device)
             for _ in range(self.steps):
                 ascent = torch.where(mask, self._ascent(model, moved, labels, maps, chosen[:, 0]), 0)
-                lost |= ascent.isnan().flatten(1).any(dim=1)
+                # an infinite one becomes ∞ / ∞ in Adam
+                lost |= ~ascent.isfinite().flatten(1).all(dim=1)
                 moved.grad = -ascent
                 adam.step()
                 decay.step()
@@ -63,7 +65,7 @@ class PatchFool:
                     moved.copy_(torch.where(mask, moved.clamp(low, high), images))
         if count := int(lost.sum()):
             raise NotComputableError(
-                f"the loss has no gradient (it is not a number) on {count} of {len(images)} images"
+                f"the loss has no gradient (it is not a finite number) on {count} of {len(images)} images"
             )
         return moved.detach()
 
@@ -71,7 +73,7 @@ class PatchFool:
         """Return the indices (n, patches) of the patches that get most attention, most first."""
         received = maps[min(_CHOOSING_BLOCK, len(maps) - 1)].mean(dim=(1, 2))[:, _prefix(model) :]
         if self.patches > received.shape[1]:
-            raise NotComputableError(f"the protocol moves {self.patches} patches, and the network has fewer")
+            raise NotAttackableError(f"the protocol moves {self.patches} patches, and the network has fewer")
         return received.argsort(dim=1, descending=True, stable=True)[:, : self.patches]
 
     def _ascent(self, model: Classifier, images: Tensor, labels: Tensor, maps: list[Tensor], patch: Tensor) -> Tensor:
@@ -142,7 +144,7 @@ def _attention_layers(model: Classifier) -> list[Any]:
     layers = [getattr(block, "attn", None) for block in blocks] if isinstance(blocks, _LISTS) else []
     sound = layers and all(hasattr(layer, "fused_attn") and hasattr(layer, "attn_drop") for layer in layers)
     if not sound or getattr(getattr(model.network, "patch_embed", None), "grid_size", None) is None:
-        raise NotComputableError(
+        raise NotAttackableError(
             "Patch-Fool attacks networks that cut images into patches and attend to all of them at once (timm's "
             "vision transformers), and this is none; compare it by another protocol"
         )

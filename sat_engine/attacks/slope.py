@@ -27,10 +27,14 @@ class Slope:
         self._lost |= gradient.amax(dim=(1, 2, 3)).isnan()
         return loss.detach(), gradient
 
+    def note(self, unfit: Tensor) -> None:
+        """Add the images (n,) whose gradient an attack cannot use, such as an infinite one that it divides by."""
+        self._lost |= unfit
+
     def require_sound(self) -> None:
-        """Raise NotComputableError where a gradient was not a number at any step."""
+        """Raise NotComputableError where a gradient was not a number, or noted to be of no use, at any step."""
         if count := int(self._lost.sum()):
             raise NotComputableError(
-                f"the loss has no gradient (it is not a number) on {count} of {len(self._lost)} images, "
+                f"the loss has no gradient (it is not a finite number) on {count} of {len(self._lost)} images, "
                 "so this network cannot be attacked; look for a square root or a division at zero in it"
             )

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from sat_engine.errors import EngineError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+# Pillow would go by a file's content, and have Ghostscript run a PostScript file that is called .png.
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 
 
 class FolderError(EngineError):
@@ -44,8 +46,8 @@ def _is_image(path: Path) -> bool:
 
 def _read(path: Path, side: int) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FolderError(f"{path} cannot be read as an image ({error}); remove it or save it anew") from error
     return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR))

@@ -19,7 +19,8 @@ _FILES = ("config.json", "model.safetensors")
 class Pretrained:
     """What the hub has under one architecture and tag; model_args build a network that takes the tensors.
 
-    mean and std are per channel of a [0, 1] pixel. class_names are the hub's, None where it gives none.
+    mean and std are per channel of a [0, 1] pixel. class_names are the hub's, else ImageNet's (n01440764 …)
+    where there are as many outputs as one of its sets has classes; None otherwise.
     """
 
     tensors: Mapping[str, Tensor]
@@ -52,7 +53,7 @@ def fetch(architecture: str, tag: str) -> Pretrained:
         )
     model_args = {"num_classes": config["num_classes"], **module.pretrained_model_args}
     check_model_args(model_args)
-    names = config.get("label_names")
+    names = config.get("label_names") or _imagenet_names(module)
     return Pretrained(
         tensors={name: tensor.detach() for name, tensor in module.state_dict().items()},
         model_args=model_args,
@@ -64,6 +65,14 @@ def fetch(architecture: str, tag: str) -> Pretrained:
         class_names=tuple(map(str, names)) if names else None,
         license=config.get("license"),
     )
+
+
+def _imagenet_names(module: Any) -> list[str] | None:
+    """Return timm's names of the outputs, as ImageNet's folders are called; None for networks of other classes."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(module)
+    return ImageNetInfo(subset).label_names() if subset else None
 
 
 def _find_repository(architecture: str, tag: str) -> str:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from registry.tables import ComparisonRow, ComparisonState, ProtocolRow
+from registry.tables import ComparisonRow, ComparisonState, PairRow, ProtocolRow
 from registry.versions import raise_version
 from tests.api.conftest import Api
 from tests.api.world import World
@@ -66,6 +66,18 @@ def test_a_comparison_with_itself_agrees(api: Api, zoo: World) -> None:
     found = api.get("/agreement?comparisons=digits/pgd,digits/pgd").json()
     assert found["spearman"] == pytest.approx(1)
     assert found["mean_difference"] == 0
+
+
+def test_a_pair_that_one_of_the_two_measured_one_way_has_no_part(api: Api, twice: World) -> None:
+    """What Patch-Fool does to a network that it cannot attack, here to the first one, which is `a` in all its pairs."""
+    of_first = (PairRow.comparison_id == twice.comparison_id, PairRow.a_id == min(twice.networks.values()))
+    with twice.sessions.begin() as session:
+        version = raise_version(session, twice.comparison_id)
+        session.execute(update(PairRow).where(*of_first).values(fooled_ab=None, fooled_both=None, version=version))
+    found = api.get(f"/agreement?comparisons={BOTH}").json()
+    assert (found["models"], found["pairs"]) == (5, 10)
+    itself = api.get("/agreement?comparisons=digits/mi-fgsm,digits/mi-fgsm").json()
+    assert (itself["models"], itself["pairs"]) == (5, 10)
 
 
 def test_too_few_models_give_a_reason_and_no_figure(api: Api, world: World) -> None:

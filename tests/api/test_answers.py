@@ -5,12 +5,14 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 from structlog.testing import capture_logs
 
 from api.cache import Address, AnswerCache, make_body
 from registry.access import LOCAL
 from registry.database import transaction
 from registry.models import delete_model
+from registry.tables import ModelRow
 from tests.api.conftest import Api
 from tests.api.world import World
 
@@ -121,11 +123,25 @@ def test_a_fault_of_ours_says_only_its_id(api: Api, zoo: World) -> None:
     object.__setattr__(zoo_of, "comparisons", None)
     with capture_logs() as log:
         answer = api.get("/matrix", settle=False, headers={"X-Request-Id": "abc-123"})
-    assert answer.status_code == 500
+    assert (answer.status_code, answer.headers["retry-after"]) == (500, "1")
     assert answer.headers["x-request-id"] == "abc-123" == answer.json()["request_id"]
     assert "Traceback" not in answer.text
     assert "comparisons" not in answer.text
     assert [entry["event"] for entry in log if entry.get("request_id") == "abc-123"] == ["request failed", "request"]
+
+
+def test_a_change_that_meets_the_collection_of_what_it_refers_to_is_to_be_repeated(api: Api, zoo: World) -> None:
+    sessions = zoo.sessions
+
+    @api.app.post("/models")
+    def crossed() -> None:
+        with sessions.begin() as session:
+            session.execute(update(ModelRow).values(checkpoint=b"x" * 32))
+
+    api.app.router.routes.insert(0, api.app.router.routes.pop())
+    answer = api.post("/models")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.text
+    assert "in the way" in answer.json()["detail"]
 
 
 def test_every_answer_has_an_id_and_a_safe_one_is_kept(api: Api) -> None:
@@ -171,7 +187,8 @@ def test_without_a_database_everything_says_so_and_the_process_lives(start: Call
     api = start(database_url="postgresql+psycopg://nobody@127.0.0.1:1/nothing")
     assert api.get("/healthz", settle=False).status_code == 200
     ready = api.get("/readyz", settle=False)
-    assert ready.status_code == 503
+    assert (ready.status_code, ready.headers["retry-after"]) == (503, "1")
+    assert ready.headers["content-type"] == "application/problem+json"
     assert ready.json()["checks"]["database"] == "does not answer"
     for path in ("/models", "/similar/a", "/matrix", "/jobs", "/image-sets"):
         answer = api.get(path, settle=False)

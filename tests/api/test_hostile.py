@@ -2,18 +2,32 @@
 
 import base64
 import json
+from collections.abc import Callable
+from tempfile import gettempdir
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 from sqlalchemy import func, select
 
+from api.app import create_app
+from api.openapi import operations
+from registry.settings import Settings
 from registry.tables import ModelRow
 from tests.api.conftest import Api
 from tests.api.test_models import METADATA, register
 from tests.api.world import World
 
-LISTS = ["/jobs", "/workers", "/image-sets", "/protocols", "/comparisons", "/models", "/similar/resnet-a"]
+# every list there is: a route that takes a cursor
+LISTS = sorted(
+    path
+    for path, method, operation in operations(
+        create_app(
+            Settings.model_validate({"database_url": "none", "redis_url": "redis://none", "artifacts": gettempdir()})
+        ).openapi()
+    )
+    if method == "get" and any(parameter["name"] == "cursor" for parameter in operation.get("parameters", ()))
+)
 
 
 def cursor(value: object) -> str:
@@ -26,10 +40,27 @@ def refused(answer) -> str:
     return detail
 
 
-@pytest.mark.parametrize("path", LISTS)
-def test_a_cursor_of_a_position_that_no_list_has_is_422(api: Api, world: World, path: str) -> None:
+def test_the_lists_are_all_of_them() -> None:
+    assert {"/aliases", "/audit", "/keys", "/webhooks", "/webhooks/{webhook}/deliveries"} <= set(LISTS)
+
+
+@pytest.fixture
+def webhook(start: Callable[..., Api], world: World) -> tuple[Api, str]:
+    """An app that knows a webhook, and the webhook's id."""
+    api = start(webhook_hosts=("hooks.example",))
+    made = api.post("/webhooks", json={"url": "https://hooks.example/a", "events": ["model.measured"]})
+    assert made.status_code == 201, made.text
+    return api, str(made.json()["id"])
+
+
+@pytest.mark.parametrize("listed", LISTS)
+def test_a_cursor_of_a_position_that_no_list_has_is_422(webhook: tuple[Api, str], world: World, listed: str) -> None:
+    api, hook = webhook
+    path = listed.format(model="resnet-a", webhook=hook)
     world.add_model("resnet-a")
-    for position in (2**63, 10**30, -1, -(10**30), True, 1.5, [[]], [[[1]], 2], {}):
+    numbers = (2**63, 10**30, -1, -(10**30), True, 1.5)
+    texts = ("\ud800", "a\udfff", "a\0", ["\ud800", "a", 1], ["\0", "a", 1], {"\ud800": 1})
+    for position in (*numbers, *texts, [[]], [[[1]], 2], {}):
         detail = refused(api.get(f"{path}?cursor={cursor(position)}"))
         assert "`cursor` is not one of this list" in detail
 
@@ -91,6 +122,10 @@ def test_text_with_u0000_is_refused_in_every_other_body(api: Api, world: World) 
         {"input": {"size": 32, "channels": 1, "mean": [1e308], "std": [0.5]}},
         {"input": {"size": 32, "channels": 1, "mean": [0.5], "std": [1e-300]}},
         {"input": {"size": 10**30, "channels": 1, "mean": [0.5], "std": [0.5]}},
+        {"input": {"size": 1025, "channels": 1, "mean": [0.5], "std": [0.5]}},
+        {"input": {"size": 1024, "channels": 1, "mean": [0.5], "std": [0.5]}, "model_args": {"patch_size": 2}},
+        {"model_args": {"img_size": 1024, "patch_size": 2}},
+        {"model_args": {"window_size": 64}},
         {"model_args": {"patch_size": 10**30}},
         {"model_args": {"patch_size": [10**400]}},
         {"model_args": {"drop_rate": 1e308}},
@@ -110,7 +145,9 @@ def test_a_fraction_that_would_fill_the_memory_is_refused(api: Api, world: World
 
 
 def test_bodies_that_break_parsers_are_refused(api: Api, world: World) -> None:
-    for body in (b"[" * 100_000, b"9" * 5000, b"\xff", b'{"name": "\\ud800"}', b'{"\\ud800": 1, "name": "a"}'):
+    half = (b'{"name": "\\ud800"}', b'{"\\ud800": 1, "name": "a"}', b'{"name": "a", "x": "\\ud800"}')
+    attack = b'{"name": "a", "attack": "mi-fgsm", "\\ud800": 1}'
+    for body in (b"[" * 100_000, b"9" * 5000, b"\xff", *half, attack, b'{"name": "a", "momentum": "\\ud800"}'):
         answer = api.post("/protocols", content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code in {400, 422}, (body[:9], answer.text)
         assert answer.headers["content-type"] == "application/problem+json"

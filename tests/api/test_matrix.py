@@ -121,6 +121,26 @@ async def test_half_a_rendering_does_not_look_whole(tmp_path: Path, anyio_backen
         await collected(rendering.read())
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_rendering_that_broke_off_is_made_anew_for_the_next(tmp_path: Path, anyio_backend: str) -> None:
+    renderings, full = Renderings(tmp_path), [True]
+
+    def make(write) -> None:
+        write(b"half")
+        if full:
+            full.clear()
+            raise OSError("the disk is full")
+        write(b" and half")
+
+    of = Rendered(1, ("a",))
+    with pytest.raises(RuntimeError, match="failed"):
+        await collected((await renderings.get(of, make)).read())
+    mended = await renderings.get(of, make)
+    assert await collected(mended.read()) == b"half and half"
+    assert await renderings.get(of, make) is mended
+
+
 def test_renderings_leave_no_file_behind_and_few_open(tmp_path: Path) -> None:
     renderings = Renderings(tmp_path)
 

@@ -2,11 +2,11 @@
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event, update
+from sqlalchemy import event, func, update
 from starlette.routing import Route
 
 from api.traffic import BOUNDS, MOST_PATHS, Traffic
-from registry.tables import JobKind, JobState, WorkerRow
+from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState, WorkerRow
 from tests.api.conftest import Api
 from tests.api.world import World
 
@@ -63,6 +63,23 @@ def test_the_registry_is_described(api: Api, zoo: World, stale: None) -> None:
     assert value(samples, "sat_cells_wanted", comparison="digits/pgd") == 2 * 6 * 5
     assert 0 <= value(samples, "sat_snapshot_age_seconds") < 60
     assert sum(size for (name, _), size in samples.items() if name == "sat_artifact_bytes") > 0
+
+
+def test_the_queue_is_as_old_as_the_job_that_could_be_claimed_longest(api: Api, zoo: World, stale: None) -> None:
+    def wait(minutes: float, **columns: object) -> float:
+        with zoo.sessions.begin() as session:
+            old = func.now() - func.make_interval(0, 0, 0, 0, 0, minutes)
+            session.execute(update(JobRow).values(queued_at=old, state=JobState.QUEUED, **columns))
+        return value(scrape(api), "sat_queue_age_seconds", lane="compute")
+
+    zoo.end_job(JobKind.TRANSFERS, zoo.networks["vit-a"], "it broke")
+    assert wait(60) == pytest.approx(3600, abs=60)
+    # taken in between, and queued again with what is left
+    assert wait(60, started_at=func.now()) < 60
+    with zoo.sessions.begin() as session:
+        session.execute(update(ComparisonRow).values(state=ComparisonState.PAUSED))
+    with pytest.raises(KeyError):
+        wait(60, started_at=None)
 
 
 def test_many_scrapes_ask_the_database_once(api: Api, zoo: World, monkeypatch: pytest.MonkeyPatch) -> None:

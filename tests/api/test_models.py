@@ -13,6 +13,8 @@ from safetensors.numpy import load, save
 from sqlalchemy import func, select
 
 from registry.jobs import want
+from registry.reads.models import _flags
+from registry.reads.solo import Share
 from registry.tables import ArtifactRow, JobKind, JobRow, JobState, ModelRow, ModelState
 from tests.api.conftest import Api, eventually
 from tests.api.world import World
@@ -148,6 +150,17 @@ def test_low_self_fooling_and_much_noise_are_flagged(api: Api, world: World) -> 
     assert "noise rate above 10 %" in flags
 
 
+def test_low_self_fooling_and_high_noise_are_told_from_their_bounds_on() -> None:
+    low, noisy = (
+        "self-fooling below 95 %: its scores understate similarity",
+        "noise rate above 10 %: part of what fools it is not the attack",
+    )
+    assert _flags(Share(949, 1000), Share(101, 1000)) == [low, noisy]
+    assert _flags(Share(950, 1000), Share(100, 1000)) == []
+    assert _flags(Share(0, 1000), None) == [low]
+    assert _flags(None, None) == []
+
+
 def test_progress_goes_through_its_stages(api: Api, world: World) -> None:
     other = world.add_model("vit-a")
 
@@ -200,6 +213,10 @@ def test_a_failure_in_one_comparison_is_none_in_another(api: Api, zoo: World) ->
     assert api.get("/models/vit-new").json()["progress"]["stage"] == "evaluating"
     other = api.get("/models/vit-new?image_set=other").json()["progress"]
     assert (other["stage"], other["reason"]) == ("failed", "its attack failed: no gradient.")
+    zoo.end_job(JobKind.EVALUATE, zoo.networks["vit-a"], "it answers NaN.")
+    here = eventually(api, "/models/vit-a?image_set=other", lambda model: model["progress"]["stage"] == "failed")
+    assert here["progress"]["reason"] == "it cannot be evaluated: it answers NaN."
+    assert api.get("/models/vit-a").json()["progress"]["stage"] != "failed"
 
 
 def test_refused_cells_are_counted_with_the_reason_of_the_first(api: Api, world: World) -> None:

@@ -9,7 +9,17 @@ from sqlalchemy import func, select, update
 
 from registry.archiving import archive_model
 from registry.rates import ASSUMED_SECONDS, GRADIENT_FORWARDS
-from registry.tables import AttackRow, EvaluationRow, JobRow, ModelRow, NetworkRow, TransferRow, WorkerRow
+from registry.tables import (
+    AttackRow,
+    EvaluationRow,
+    JobRow,
+    ModelRow,
+    ModelState,
+    NetworkRow,
+    TaskRow,
+    TransferRow,
+    WorkerRow,
+)
 from tests.api.conftest import Api
 from tests.api.test_models import CHECKPOINT, METADATA, register
 from tests.api.world import World
@@ -23,6 +33,7 @@ def planned(*names: str, **changes: Any) -> dict[str, Any]:
 
 
 def plan(api: Api, body: dict[str, Any]) -> Any:
+    api.app.state.services.watch.refresh()
     answer = api.post("/plan", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
@@ -124,3 +135,86 @@ def test_a_name_that_is_taken_costs_nothing_and_says_whether_it_is_the_same(api:
     assert same["total"]["cells"] == 0
     other = plan(api, planned("mine", checkpoint_sha256="0" * 64))
     assert [(each["present"], each["same"]) for each in other["models"]] == [(True, False)]
+
+
+def finish(found: Any, which: str = "total") -> float:
+    return float(found[which]["finish_seconds"])
+
+
+def test_what_waits_takes_time_also_where_no_pace_is_known_yet(api: Api, zoo: World) -> None:
+    """A process that has just started has seen no cell arrive; the rates tell how long what is left will take."""
+    before = plan(api, planned("one"))
+    assert before["backlog_seconds"] == 0.0
+    zoo.add_model("vit-late")
+    after = plan(api, planned("one"))
+    # 12 cells of 16 and 24 images, of networks with the mean GMACs of those that are there
+    assert after["backlog_seconds"] > 0
+    assert finish(after) > finish(before) + after["backlog_seconds"] / 2
+
+
+def test_rung_0_goes_before_what_is_left_of_rung_1(api: Api, zoo: World) -> None:
+    with zoo.sessions.begin() as session:
+        session.execute(update(NetworkRow).values(macs=10**12))
+    new, old = zoo.add_model("vit-late"), [zoo.networks[name] for name in ("vit-a", "vit-b")]
+    whole = plan(api, planned("one"))
+    for each in old:
+        zoo.transfer(new, each, 0)
+        zoo.transfer(each, new, 0)
+    fewer = plan(api, planned("one"))
+    assert 0 < finish(fewer, "rung_0") < finish(whole, "rung_0")
+    for each in ("resnet-a", "resnet-b", "mixer-a", "mixer-b"):
+        zoo.transfer(new, zoo.networks[each], 0)
+        zoo.transfer(zoo.networks[each], new, 0)
+    first = plan(api, planned("one"))
+    assert first["backlog_seconds"] > 0, "rung 1 is left"
+    own = first["rung_0"]["device_hours"] * 3600 / first["workers"]
+    assert finish(first, "rung_0") == pytest.approx(own), "and is overtaken"
+    assert finish(first) > finish(first, "rung_0")
+
+
+def test_each_device_works_at_its_own_speed(api: Api, zoo: World) -> None:
+    alone = finish(plan(api, planned("one")))
+    with zoo.sessions.begin() as session:
+        session.add(WorkerRow(host="gpu", pid=1, lanes="compute", device="H100", code_version="1", torch_version="2"))
+    both = finish(plan(api, planned("one")))
+    # assumed: a GPU is a hundred times as fast as a core
+    assert both == pytest.approx(alone / 101)
+
+
+def test_bytes_are_those_of_the_file_the_weights_and_the_sets_channels(api: Api, zoo: World) -> None:
+    found = plan(api, planned("one", checkpoint_bytes=1000))
+    of = found["total"]["bytes_by_kind"]
+    assert of["checkpoints"] == 1000
+    assert of["weights"] == 4 * found["models"][0]["parameters"] > 0
+    right = [-(-int(found["correct"] * images * 10**6) // 10**6) for images in IMAGES.values()]
+    assert of["adversarial images"] == pytest.approx(sum(right) * 32 * 32 * 1, rel=0.05), "the set has one channel"
+
+
+def test_equal_content_is_measured_once(api: Api, zoo: World) -> None:
+    digest = sha256(CHECKPOINT).hexdigest()
+    once = plan(api, planned("one", checkpoint_sha256=digest))
+    twice = plan(api, planned("one", "two", checkpoint_sha256=digest))
+    assert [each["shared"] for each in twice["models"]] == [False, True]
+    assert twice["total"]["bytes"] == once["total"]["bytes"]
+    assert twice["total"]["cells"] == once["total"]["cells"]
+    assert register(api, name="there").status_code == 202
+    with zoo.sessions.begin() as session:
+        session.execute(
+            update(ModelRow)
+            .where(ModelRow.network_id.is_(None))
+            .values(network_id=zoo.networks["vit-a"], state=ModelState.READY)
+        )
+    assert plan(api, planned("one", checkpoint_sha256=digest))["total"]["cells"] == 0
+
+
+def test_a_model_of_another_task_meets_nobody_here(api: Api, zoo: World) -> None:
+    with zoo.sessions.begin() as session:
+        session.add(TaskRow(name="other", digest=b"o" * 32, classes=["left", "right"]))
+    found = plan(api, planned("one", classes=["left", "right"]))
+    assert found["models"][0]["elsewhere"]
+    assert (found["total"]["cells"], found["total"]["device_hours"]) == (0, 0)
+
+
+def test_other_comparisons_that_would_measure_them_are_named(api: Api, zoo: World) -> None:
+    zoo.add_comparison("more", default=False)
+    assert plan(api, planned("one"))["also"] == ["more/pgd"]

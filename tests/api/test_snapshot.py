@@ -4,19 +4,33 @@ import itertools
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, update
 
 from registry.access import LOCAL
 from registry.database import make_engine
 from registry.errors import NotFoundError, UnavailableError
+from registry.jobs import claim, want
 from registry.models import delete_model
 from registry.reads.noise import certainly_above
 from registry.reads.snapshot import Snapshot, View, read_view
-from registry.reads.watch import Watch
-from registry.tables import ComparisonRow, ModelRow, ModelState, NameRow, Part
+from registry.reads.watch import LOOK_AGAIN_SECONDS, Watch
+from registry.reevaluation import re_evaluate
+from registry.remaking import replace_attack
+from registry.tables import (
+    AttackRow,
+    ComparisonRow,
+    EvaluationRow,
+    JobKind,
+    Lane,
+    ModelRow,
+    ModelState,
+    NameRow,
+    Part,
+)
 from registry.versions import raise_all_versions
 from sat_engine import bits
 from sat_engine.scores import MISSING, above_noise, above_noise_counts, score
@@ -95,6 +109,38 @@ def test_following_changes_ends_where_a_full_reading_does(world: World, seed: in
     assert same(view.snapshots[world.comparison_id], read(engine_of(world)).snapshots[world.comparison_id])
 
 
+def test_a_pair_whose_attack_was_replaced_is_gone(world: World) -> None:
+    a, b = world.add_model("resnet-a"), world.add_model("vit-b")
+    world.transfer(a, b, 0, rate=0.5)
+    view = read(engine_of(world))
+    with world.sessions.begin() as session:
+        want(session, JobKind.TRANSFERS, network_id=b, comparison_id=world.comparison_id)
+    with world.sessions.begin() as session:
+        claimed = claim(session, (Lane.COMPUTE,), world.worker_id, 15)
+        assert claimed is not None
+        images = session.get_one(AttackRow, (world.comparison_id, a, 0)).images_sha256
+    with world.sessions.begin() as session:
+        assert replace_attack(session, claimed, a, 0, images)
+    later = read(engine_of(world), view).snapshots[world.comparison_id]
+    assert same(later, read(engine_of(world)).snapshots[world.comparison_id])
+    assert later.cells.n[0, 1] == later.cells.n[1, 0] == MISSING
+
+
+def test_a_network_that_was_forgotten_and_prepared_between_two_readings_has_no_scores(world: World) -> None:
+    a, b = world.add_model("resnet-a"), world.add_model("vit-b")
+    for source, target in ((a, b), (b, a)):
+        world.transfer(source, target, 0)
+    view = read(engine_of(world))
+    with world.sessions.begin() as session:
+        re_evaluate(session, "resnet-a", actor=LOCAL)
+    with world.sessions.begin() as session:
+        session.execute(update(ModelRow).where(ModelRow.network_id == a).values(state=ModelState.READY))
+        raise_all_versions(session)
+    later = read(engine_of(world), view).snapshots[world.comparison_id]
+    assert same(later, read(engine_of(world)).snapshots[world.comparison_id])
+    assert np.isnan(later.cells.sat[later.position[a]]).all()
+
+
 def test_every_score_is_that_of_the_stored_bits(zoo: World) -> None:
     snapshot = read(engine_of(zoo)).snapshots[zoo.comparison_id]
     for a, b in itertools.combinations(sorted(zoo.networks.values()), 2):
@@ -122,6 +168,19 @@ def test_the_noise_verdict_is_the_engines_on_the_bits(world: World) -> None:
         assert snapshot.cells.above_noise[snapshot.position[source], snapshot.position[target]] == expected
         verdicts.add(expected)
     assert verdicts == {True, False}
+
+
+def test_a_second_rung_without_its_first_is_not_taken_for_it(world: World) -> None:
+    """Where an attack's images could not be made again, rung 0 is being attacked anew while rung 1 stands."""
+    network = world.add_model("resnet-a")
+    before = read(engine_of(world)).snapshots[world.comparison_id].measures.solo[network]
+    assert before.attack is not None
+    assert before.attack.rungs == 2
+    with world.sessions.begin() as session:
+        session.execute(delete(AttackRow).where(AttackRow.rung == 0))
+        session.execute(delete(EvaluationRow).where(EvaluationRow.part == Part.ATTACK, EvaluationRow.rung == 0))
+    after = read(engine_of(world)).snapshots[world.comparison_id].measures.solo[network]
+    assert (after.attack, after.evaluated_rungs, after.accuracies.get(Part.ATTACK)) == (None, 0, None)
 
 
 def test_a_cell_onto_a_network_without_an_attack_is_neither_above_noise_nor_below(world: World) -> None:
@@ -291,3 +350,27 @@ def test_bits_of_the_select_part_are_those_recorded(zoo: World) -> None:
         np.testing.assert_array_equal(
             bits.unpack(snapshot.measures.select_bits[network], zoo.sizes[Part.SELECT]), correct[Part.SELECT]
         )
+
+
+def test_names_that_there_are_not_cost_few_readings(zoo: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[float] = []
+
+    def counted(*arguments: Any) -> View:
+        readings.append(time.monotonic())
+        return read_view(*arguments)
+
+    monkeypatch.setattr("registry.reads.watch.read_view", counted)
+    watch = Watch(engine_of(zoo))
+    watch.view()
+    for _ in range(4):
+        threads = [threading.Thread(target=watch.look_again) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    # forty callers, in a few waves: those of one wave share its reading, or the next one
+    assert 5 <= len(readings) <= 10
+    assert min(later - sooner for sooner, later in itertools.pairwise(readings)) > LOOK_AGAIN_SECONDS / 2
+    asked = time.monotonic()
+    watch.look_again()
+    assert readings[-1] > asked

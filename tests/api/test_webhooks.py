@@ -361,6 +361,7 @@ def test_other_urls_are_refused(url: str) -> None:
     [
         "127.0.0.2", "10.2.0.1", "192.168.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1", "::1", "::",
         "fe80::1%eth0", "::ffff:10.2.0.1", "64:ff9b::a02:1",
+        "2002:a02:1::1", "2002:7f00:1::", "2002:a9fe:a9fe::1", "::10.2.0.1", "::93.184.215.14", "64:ff9b:1::a02:1",
     ],
 )  # fmt: skip
 def test_a_listed_name_at_a_private_address_is_refused(address: str) -> None:

@@ -1,8 +1,12 @@
 """Importing real images: digits drawn as PNG files, and the same as arrays."""
 
+import contextlib
 import hashlib
+import io
 import json
+import time
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +156,13 @@ def _deep(folder: Path) -> str:
     return "8 bits"
 
 
+def _script(folder: Path) -> str:
+    # Pillow would have Ghostscript run it
+    drawn = "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    (folder / "1" / "script.png").write_text(drawn)
+    return "script.png cannot be read"
+
+
 def _one_class(folder: Path) -> str:
     for entry in list(folder.iterdir()):
         if entry.name != "1":
@@ -159,7 +170,7 @@ def _one_class(folder: Path) -> str:
     return "two class folders"
 
 
-@pytest.mark.parametrize("spoil", [_broken, _text, _empty_class, _loose, _deep, _one_class])
+@pytest.mark.parametrize("spoil", [_broken, _text, _empty_class, _loose, _deep, _script, _one_class])
 def test_what_cannot_be_imported_is_named(tmp_path: Path, spoil: Any) -> None:
     folder = tmp_path / "folder"
     draw(folder, *digits(20))
@@ -194,6 +205,98 @@ def test_arrays_that_cannot_be_imported_are_named(tmp_path: Path, arrays: Any, s
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(InputError, match=says):
         write_npz(tmp_path / "bad.npz", tmp_path / "set")
+
+
+def header(shape: tuple[int, ...], kind: str = "|u1") -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def forged(path: Path, method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return path
+
+
+FEW = header((4, 8, 8)) + bytes(256)
+TWO = header((4,), "<i8") + np.array([0, 1, 0, 1], "<i8").tobytes()
+FORGED = {
+    "a class of a billion": ({"images": FEW, "labels": header((4,), "<i8") + b"\0\xca\x9a\x3b\0\0\0\0" * 4}, "at most"),
+    "labels that unfold": ({"images": FEW, "labels": header((4,), "<i8") + bytes(2**28)}, None),
+    "labels that say they unfold": ({"images": FEW, "labels": header((2**40,), "<i8") + bytes(2**20)}, "one label"),
+    "labels without a size": ({"images": FEW, "labels": header((4,), "|V0")}, "one label"),
+    "labels cut short": ({"images": FEW, "labels": TWO[:-9]}, "ends early"),
+    "images cut short": ({"images": FEW[:-9], "labels": TWO}, "ends early"),
+    "images of terabytes": ({"images": header((4, 2**24, 2**24)), "labels": TWO}, "pixels a side"),
+    "more images than labels": ({"images": header((10**9, 4096, 4096)), "labels": TWO}, "1000000000 integers"),
+    "images of petabytes": (
+        {"images": header((10**5, 4096, 4096, 3)), "labels": header((10**5,), "<i8") + bytes(8 * 10**5)},
+        "cannot hold|ends early",
+    ),
+    "names that unfold": ({"images": FEW, "labels": TWO, "classes": header((10**9,), "<U9")}, "one name a class"),
+    "a name and no list": ({"images": FEW, "labels": TWO, "classes": header((), "<U1") + bytes(4)}, "list of names"),
+    "a header without end": (
+        {"images": b"\x93NUMPY\2\0\xff\xff\xff\x7f" + b" " * 2**26, "labels": TWO},
+        "not a numpy array",
+    ),
+    "a header of brackets": ({"images": b"\x93NUMPY\1\0\x0f\x27" + b"(" * 9999, "labels": TWO}, "not a numpy array"),
+    "a type that is none": ({"images": header((4, 8, 8)).replace(b"|u1", b"|q9"), "labels": TWO}, "not a numpy array"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("members", "says"), FORGED.values(), ids=FORGED)
+def test_a_forged_npz_is_refused_in_little_memory(tmp_path: Path, members: dict[str, bytes], says: str | None) -> None:
+    path = forged(tmp_path / "forged.npz", **members)
+    tracemalloc.start()
+    try:
+        if says is None:  # what follows the labels is not read
+            assert write_npz(path, tmp_path / "set").n == 4
+        else:
+            with pytest.raises(InputError, match=says):
+                write_npz(path, tmp_path / "set")
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("offset", "value"), [(10, b"\x63"), (8, b"\x01")])
+def test_an_archive_that_zipfile_cannot_read_is_named(tmp_path: Path, offset: int, value: bytes) -> None:
+    path = forged(tmp_path / "odd.npz", images=FEW, labels=TWO)
+    content = bytearray(path.read_bytes())
+    entry = content.find(b"PK\1\2")
+    content[entry + offset : entry + offset + 1] = value  # an unknown method; a password
+    content[offset - 2 : offset - 1] = value
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"odd\.npz is not an \.npz archive"):
+        write_npz(path, tmp_path / "set")
+
+
+@settings(max_examples=150, deadline=None)
+@given(edits=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=6))
+def test_any_bytes_are_imported_or_refused_with_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("spoilt")
+    content = bytearray(forged(folder / "spoilt.npz", images=FEW, labels=TWO).read_bytes())
+    for position, value in edits:
+        content[position % len(content)] = value
+    (folder / "spoilt.npz").write_bytes(content)
+    with contextlib.suppress(InputError):
+        write_npz(folder / "spoilt.npz", folder / "set")
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
+def test_a_strip_is_cut_before_it_is_made_larger(tmp_path: Path, size: tuple[int, int]) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("L", size, 77).save(tmp_path / name / "strip.png")
+    started = time.monotonic()
+    write_folder(tmp_path, tmp_path / "set", side=256, channels=3)
+    assert time.monotonic() - started < 2  # resized whole, it takes a minute and gigabytes
+    images = load_file(tmp_path / "set")["images"]
+    np.testing.assert_array_equal(images, np.full((2, 256, 256, 3), 77, np.uint8))
 
 
 def test_an_npz_that_is_none_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Save, wipe, bring back: the same answers, byte for byte."""
 
+import os
 import shutil
 from contextlib import contextmanager
 
@@ -89,7 +90,20 @@ def answers(home, redis_url):
     return found
 
 
-def test_what_is_brought_back_answers_the_same_byte_for_byte(tmp_path, redis_url):
+@pytest.fixture
+def synced(monkeypatch):
+    """The inodes of what this process has had written to the disk itself, in order."""
+    seen, sync = [], os.fsync
+
+    def note(handle: int) -> None:
+        seen.append(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    return seen
+
+
+def test_what_is_brought_back_answers_the_same_byte_for_byte(tmp_path, redis_url, synced):
     home, saved = tmp_path / "home", tmp_path / "saved"
     fill(home)
     before = answers(home, redis_url)
@@ -98,8 +112,12 @@ def test_what_is_brought_back_answers_the_same_byte_for_byte(tmp_path, redis_url
     with database(home):  # the stack may run: then its own server is asked
         lock = FolderLock(home)
         assert lock.acquire()
+        synced.clear()
         made = back_up(home, saved, quiet)
         lock.release()
+    everything = {path.stat().st_ino for path in (saved, *saved.rglob("*"))}
+    assert set(synced) >= everything, "a backup that is whole outlasts the loss of power"
+    assert synced[-2:] == [(saved / MANIFEST).stat().st_ino, saved.stat().st_ino]
     assert (made.files, made.bytes) == (1, 7000)
     shutil.rmtree(home)
 

@@ -1,5 +1,6 @@
 """What does not fit into memory is done in smaller pieces, and stays so."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from sat_engine.errors import NotComputableError
 class Small(nn.Module):
     """A network on a device that holds so many images, fewer with gradients; it notes the batches it was given."""
 
-    def __init__(self, forward_room: int, gradient_room: int, error: type[RuntimeError] = RuntimeError) -> None:
+    def __init__(self, forward_room: int, gradient_room: int, error: type[Exception] = RuntimeError) -> None:
         super().__init__()
         self.rooms, self.error, self.seen = (forward_room, gradient_room), error, []
         torch.manual_seed(0)
@@ -44,7 +45,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (150, 4, 4, 1), np.uint8)
 
 
-@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError, MemoryError])
 def test_the_batch_is_halved_until_it_fits_and_remembered(images: np.ndarray, error: Any, quick: Any) -> None:
     small, large = classifier_of(Small(20, 5, error)), classifier_of(Small(1000, 1000))
     logits = measure.evaluate(small, images)
@@ -99,6 +100,42 @@ def test_the_cpu_allocators_own_error_is_a_memory_error() -> None:
 def test_where_a_batch_begins() -> None:
     assert Batch.default(torch.device("cpu")).describe() == "batch=64"
     assert Batch.default(torch.device("cuda")).describe() == "batch=256"
+
+
+@pytest.mark.parametrize(
+    ("error", "of_memory"),
+    [
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_libraries_say_when_memory_is_short(error: Exception, of_memory: bool) -> None:  # noqa: FBT001  # a column
+    assert is_memory_error(error) is of_memory
+
+
+class Hoarding(Small):
+    """A network whose failing forward holds a large tensor."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, or fail with the tensor alive."""
+        held = torch.zeros(1000)
+        self.held = weakref.ref(held)
+        return super().forward(images) + held[0]
+
+
+def test_memory_is_given_back_after_the_tensors_that_did_not_fit_are_gone(
+    images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Hoarding(32, 32)
+    gone = []
+    monkeypatch.setattr(measure, "give_back_memory", lambda _: gone.append(network.held() is None))
+    measure.evaluate(classifier_of(network), images[:64])
+    assert gone == [True]
 
 
 class Huge(nn.Module):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from PIL import Image
 
 import sat_engine
 from sat_engine import measure, networks, read_folder, sat_matrix
+from sat_engine.accuracy import is_near_chance
+from sat_engine.errors import NotComputableError
 from sat_engine.io.folders import FolderError
 from sat_engine.matrix import assemble
+from sat_engine.protocol import Protocol
 from sat_engine.scores import count_pair, score
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +60,67 @@ def test_a_matrix_holds_what_its_parts_measure(zoo: Any, digits: Any, quick: Any
     assert matrix.scores[0, 1] == score(counts)
     assert matrix.self_fooling[0] == results[names[0]].fooled.sum() / a.correct.sum()
     assert f"{matrix.sat[0, 1]:.2f}" in matrix.table()
+
+
+def test_labels_in_another_order_than_the_outputs_are_refused(zoo: Any, digits: Any, quick: Any) -> None:
+    networks = {name: trained.classifier for name, trained in zoo.items()}
+    with pytest.raises(NotComputableError, match=r"byobnet gets .* of 230 images right, where guessing gets 10\.0%"):
+        sat_matrix(networks, digits.images, (digits.labels + 1) % 10, quick)
+
+
+def test_an_accuracy_is_near_chance_below_a_tenth_of_the_way_to_all() -> None:
+    assert [is_near_chance(accuracy, 10) for accuracy in (0.05, 0.18, 0.2, 0.9)] == [True, True, False, False]
+    assert [is_near_chance(accuracy, 1000) for accuracy in (0.001, 0.1, 0.11)] == [True, True, False]
+
+
+def test_a_network_that_cannot_be_attacked_is_missing_with_a_reason_and_the_others_go_on(
+    zoo: Any, digits: Any, quick: Any, results: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = measure.attack
+
+    def refusing(classifier: Any, *arguments: Any, **options: Any) -> measure.AttackResult:
+        if classifier is zoo["nfnet"].classifier:
+            raise NotComputableError("it has no patches")
+        return attack(classifier, *arguments, **options)
+
+    monkeypatch.setattr(measure, "attack", refusing)
+    classifiers = {name: trained.classifier for name, trained in zoo.items()}
+    matrix = sat_matrix(classifiers, digits.images, digits.labels, quick)
+    lost = list(zoo).index("nfnet")
+    assert matrix.missing == {(lost, j): "it has no patches" for j in range(len(zoo))}
+    others = [index for index in range(len(zoo)) if index != lost]
+    assert np.isfinite(matrix.sat[others[0], others[1]])
+    assert np.isnan(matrix.sat[lost]).all()
+    assert np.isnan(matrix.self_fooling[lost])
+    one_sided = matrix.scores[min(lost, others[0]), max(lost, others[0])]
+    assert one_sided.one_sided
+    assert "nfnet → byobnet" in matrix.table()
+    assert matrix.table().endswith(": it has no patches")
+
+
+def test_the_table_marks_weak_attacks_and_floors() -> None:
+    correct = np.ones((3, 100), np.bool_)
+    correct[2] = False
+    fooled = np.zeros((3, 3, 100), np.bool_)
+    fooled[0, 0], fooled[1, 1, :90] = True, True
+    table = assemble(["strong", "weak", "never right"], correct, fooled).table()
+    assert "weak *" in table
+    assert "strong *" not in table
+    assert "never right *" not in table, "of no attacked image, nothing is said"
+    floor = score(count_pair(correct[0], correct[1], fooled[0, 1], fooled[1, 0]))
+    assert table.count(f"≤{floor.interval[1]:.2f}") == 2
+
+
+def test_progress_counts_gradients_and_not_steps(zoo: Any, digits: Any) -> None:
+    protocol = Protocol(
+        attack="vmi-fgsm", epsilon=Fraction(8, 255), step_size=Fraction(8, 255), steps=1,
+        options={"neighbours": Fraction(3)},
+    )  # fmt: skip
+    heard: list[float] = []
+    classifiers = {name: zoo[name].classifier for name in ("byobnet", "nfnet")}
+    sat_matrix(classifiers, digits.images[:64], digits.labels[:64], protocol, progress=heard.append)
+    # of 1 + (2 · 4 + 2) + 1 forwards a network and image, the first attack ends after 11
+    assert heard[0] == pytest.approx(11 / 24)
 
 
 def test_a_pair_without_common_images_has_no_score() -> None:
@@ -104,7 +169,9 @@ def test_the_readme_s_code_runs(folder: Path, zoo: Any, monkeypatch: pytest.Monk
 
     def build_trained(name: str) -> networks.Classifier:
         trained = next(members)
-        return networks.build(trained.spec, trained.tensors, image_channels=3)
+        built = networks.build(trained.spec, trained.tensors, image_channels=3)
+        built.class_names = tuple("0123456789")
+        return built
 
     monkeypatch.setattr(networks, "pretrained", build_trained)
     monkeypatch.chdir(folder.parent)

@@ -215,6 +215,29 @@ def test_progress_rises_to_one(zoo: Any, digits: Any, quick: Any) -> None:
     assert heard[-1] == 1
 
 
+def test_every_measurement_hears_after_each_chunk_and_ends_where_progress_raises(
+    results: Any, zoo: Any, digits: Any
+) -> None:
+    classifier, made, common = zoo["byobnet"].classifier, results["byobnet"], zoo["byobnet"].correct
+    heard: list[float] = []
+
+    def stop(share: float) -> None:
+        heard.append(share)
+        if len(heard) == 2:
+            raise InterruptedError
+
+    for measurement in (
+        lambda: measure.transfer(classifier, made.images, made.positions, digits.labels, common, progress=stop),
+        lambda: measure.floor(classifier, digits.images, digits.labels, common, source_side=24, progress=stop),
+        lambda: measure.ceiling(classifier, made.images, made.positions, digits.labels, target_side=24, progress=stop),
+        lambda: measure.evaluate(classifier, digits.images, progress=stop),
+    ):
+        heard.clear()
+        with pytest.raises(InterruptedError):
+            measurement()
+        assert heard == [64 / 230, 128 / 230]
+
+
 def test_the_first_of_equal_logits_is_the_answer() -> None:
     logits = np.array([[1, 1, 0], [0, 2, 2]], np.float32)
     assert measure.correct(logits, np.array([0, 2])).tolist() == [True, False]

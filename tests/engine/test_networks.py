@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sat_engine import networks
 from sat_engine.catalogue import ENTRY_POINT_GROUP
@@ -85,7 +86,21 @@ def test_a_classifier_is_frozen(resnet: tuple[NetworkSpec, dict[str, Tensor]]) -
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     assert all(parameter.dtype == torch.float32 for parameter in classifier.parameters())
     assert classifier.numeric_path.startswith("float32 folded onednn channels_last batch=64 torch=")
-    assert classifier.numeric_path.endswith(" cpu")
+    assert " cpu capability=" in classifier.numeric_path
+
+
+def test_a_network_that_normalises_by_its_batch_is_refused(
+    resnet: tuple[NetworkSpec, dict[str, Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, tensors = resnet
+    module, real = networks._skeleton(spec)
+    module.bn1.track_running_stats = False
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        setattr(module.bn1, name, None)
+    monkeypatch.setattr(networks, "_skeleton", lambda *_, **__: (module, real))
+    left = {name: tensor for name, tensor in tensors.items() if name in module.state_dict()}
+    with pytest.raises(ArchitectureError, match="normalises bn1 by the statistics of whatever batch"):
+        networks.build(spec, left, image_channels=1)
 
 
 def test_building_leaves_the_caller_s_random_numbers_alone(resnet: tuple[NetworkSpec, dict[str, Tensor]]) -> None:
@@ -276,6 +291,44 @@ def test_build_arguments_come_from_an_allow_list(model_args: dict[str, object], 
         spec_of("test_resnet", **model_args)
     with pytest.raises(ArchitectureError, match=said):
         networks.create_module("test_resnet", model_args, 32, 3)
+
+
+class Largest(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that is made off the meta device."""
+
+    n_bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.device.type != "meta":
+            self.n_bytes = max(self.n_bytes, made.numel() * made.element_size())
+        return made
+
+
+def test_names_are_compared_before_anything_large_is_made() -> None:
+    spec = spec_of("swin_tiny_patch4_window7_224", side=256, channels=3, img_size=256, window_size=32)
+    with Largest() as largest, pytest.raises(CheckpointError, match=r"patch_embed\.proj\.weight is missing"):
+        networks.fit_tensors(spec, {"a": torch.zeros(1)})
+    assert largest.n_bytes < 10**6  # a mask of its windows alone has 67 MB
+
+
+@pytest.mark.parametrize(
+    ("side", "model_args", "said"),
+    [
+        (1024, {"patch_size": 2}, "512 tokens a side"),
+        (32, {"img_size": 1024, "patch_size": [16, 4]}, "256 tokens a side"),
+        (1024, {"img_size": [64, 1024], "patch_size": 1}, "1024 tokens a side"),
+        (64, {"window_size": 33}, "window_size is 33"),
+    ],
+)
+def test_arguments_that_would_take_gigabytes_are_refused(side: int, model_args: dict[str, object], said: str) -> None:
+    with pytest.raises(ArchitectureError, match=said):
+        spec_of("swin_tiny_patch4_window7_224", side=side, **model_args)
+
+
+def test_small_patches_of_small_inputs_are_fine() -> None:
+    assert spec_of("test_vit", side=32, img_size=32, patch_size=1).input_side == 32
+    assert spec_of("test_vit", side=1024, patch_size=8).input_side == 1024
 
 
 def test_arguments_that_an_architecture_lacks_are_named() -> None:

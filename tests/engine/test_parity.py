@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sat_engine import measure, networks
-from sat_engine.parity import Parity, compare_paths
+from sat_engine.parity import WEAKENED, Parity, compare_paths
 from sat_engine.precision import Precision, has_fast_bfloat16, precision_of
 
 
@@ -15,7 +15,9 @@ def test_a_path_is_at_parity_with_itself(zoo: Any, digits: Any, quick: Any, resu
     parity = compare_paths(same, same, digits.images, digits.labels, quick, {"nfnet": results["nfnet"]})
     assert parity.passes
     assert parity.n == zoo["byobnet"].correct.sum()
-    assert set(parity.cells) == {"own attack", "noise", "the reference's attack", "nfnet"}
+    assert set(parity.cells) == {
+        "own attack", "noise", "the reference's attack", "the candidate's attack", "nfnet"
+    }  # fmt: skip
     assert set(parity.cells.values()) == {0.0}
 
 
@@ -30,6 +32,35 @@ def test_bfloat16_is_recorded_and_its_parity_measured(zoo: Any, digits: Any, qui
     assert not (logits == exact).all(), "nothing was computed in bfloat16"
     parity = compare_paths(trained.classifier, fast, digits.images[few], digits.labels[few], quick)
     assert parity.clean_flips < 0.1
+
+
+def test_some_cell_fools_neither_nobody_nor_everybody(
+    zoo: Any, digits: Any, quick: Any, results: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, transfer = [], measure.transfer
+
+    def noting(*arguments: Any, **options: Any) -> Any:
+        fooled = transfer(*arguments, **options)
+        rates.append(fooled.sum() / arguments[4].sum())
+        return fooled
+
+    monkeypatch.setattr(measure, "transfer", noting)
+    same = zoo["byobnet"].classifier
+    heard: list[float] = []
+    alone = compare_paths(same, same, digits.images, digits.labels, quick, progress=heard.append)
+    assert {f"{share:g} of the reference's attack" for share in WEAKENED} < set(alone.cells)
+    assert any(0.05 < rate < 0.95 for rate in rates), rates
+    assert len(heard) > 10
+
+
+def test_too_few_images_prove_nothing(zoo: Any, digits: Any, quick: Any) -> None:
+    same = zoo["byobnet"].classifier
+    parity = compare_paths(same, same, digits.images[:20], digits.labels[:20], quick)
+    assert set(parity.cells.values()) == {0.0}
+    assert not parity.passes
+    nothing = compare_paths(same, same, digits.images[:0], digits.labels[:0], quick)
+    assert (nothing.n, nothing.net_change, dict(nothing.cells)) == (0, 0.0, {})
+    assert not nothing.passes
 
 
 def test_another_network_does_not_pass_for_this_one(zoo: Any, digits: Any, quick: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import sat_engine.io.pretrained
 from sat_engine import networks
 from sat_engine.networks import NetworkSpec
 from tests.hub import NAME, TAG, Hub
@@ -116,3 +117,19 @@ def test_tags_come_from_timm_s_list(name: str, tag: str, said: str, hub: Hub, tm
 
     with pytest.raises(ArchitectureError, match=said):
         fetch(name, tag)
+
+
+def test_a_pretrained_network_names_its_outputs_as_imagenet_s_folders_are_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a hub: its answer is a network of as many outputs as ImageNet has classes."""
+    for classes, first in ((1000, "n01440764"), (10, None)):
+        module = networks.create_module("test_vit2", {"num_classes": classes}, 64, 3)
+        module.pretrained_cfg = {
+            "input_size": (3, 64, 64), "num_classes": classes, "mean": (0.5,) * 3, "std": (0.5,) * 3,
+        }  # fmt: skip
+        module.pretrained_model_args = {}
+        monkeypatch.setattr(sat_engine.io.pretrained, "_require_files", lambda _: None)
+        monkeypatch.setattr(sat_engine.io.pretrained, "_load", lambda *_, module=module: module)
+        found = networks.pretrained("test_vit2.r160_in1k").class_names
+        assert (found and (len(found), found[0])) == (first and (classes, first))

@@ -114,6 +114,9 @@ class Client:
                         self._look(registry)
                         time.sleep(0.3)
                     self._register(registry, entry)
+                while self._clock() < 1 and not self._stopping.is_set():
+                    self._look(registry)
+                    time.sleep(0.3)
         except Exception as error:  # noqa: BLE001  whatever a client meets belongs into the diary
             self._diary.surprises.append(f"a client ended: {type(error).__name__}: {error}")
 

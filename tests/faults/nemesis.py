@@ -17,6 +17,8 @@ import psycopg
 from redis import Redis
 from redis.exceptions import RedisError
 
+from api.services import IDLE_SECONDS as API_IDLE_SECONDS
+from tests.faults.aim import freeze_at_work, freeze_in_transaction, thaw
 from tests.faults.stack import API, POSTGRES, QUOTA_BYTES, VALKEY, Stack
 
 
@@ -29,6 +31,7 @@ class Kind(StrEnum):
     KILL_VALKEY = "kill valkey"
     FLUSH_VALKEY = "empty valkey"
     FREEZE_WORKER = "freeze worker"
+    FREEZE_API = "freeze api"
     FILL_STORE = "fill store"
     CUT = "cut connections"
     DELAY = "delay connections"
@@ -43,12 +46,17 @@ SHARES = {
     Kind.KILL_VALKEY: 8,
     Kind.FLUSH_VALKEY: 10,
     Kind.FREEZE_WORKER: 8,
+    Kind.FREEZE_API: 2,
     Kind.FILL_STORE: 8,
-    Kind.CUT: 18,
+    Kind.CUT: 16,
     Kind.DELAY: 12,
     Kind.REFUSE: 10,
 }
 PROXIED = (POSTGRES, VALKEY, API)
+# A fault that meets nothing (its process is dead, nobody is connected) waits for so long for something to meet; one for
+# a worker in the middle of a job, until one has started and been given a job.
+PATIENCE_SECONDS, PATIENCE_FOR_WORK_SECONDS = 5.0, 30.0
+AIM_SECONDS = 1.0
 BALLAST = hashlib.sha256(b"ballast").digest()
 
 
@@ -84,7 +92,9 @@ def _fault(kind: Kind, chance: random.Random, workers: Sequence[str], lease_seco
         Kind.KILL_POSTGRES: (POSTGRES, 0.0),
         Kind.KILL_VALKEY: (VALKEY, 0.0),
         Kind.FLUSH_VALKEY: (VALKEY, 0.0),
-        Kind.FREEZE_WORKER: (chance.choice(workers), lease_seconds * chance.uniform(1.3, 2.5)),
+        # whichever is in the middle of a job; long enough for its lease to run out after a restart of PostgreSQL, too
+        Kind.FREEZE_WORKER: ("worker", lease_seconds * chance.uniform(2.0, 3.5)),
+        Kind.FREEZE_API: (API, API_IDLE_SECONDS * chance.uniform(1.1, 1.3)),
         Kind.FILL_STORE: ("artifacts", chance.uniform(0.5, 3.0)),
         Kind.CUT: (chance.choice(PROXIED), 0.0),
         Kind.DELAY: (chance.choice(PROXIED), chance.uniform(0.5, 2.5)),
@@ -104,7 +114,9 @@ class Nemesis:
         self._endings: list[tuple[float, int, Callable[[], bool]]] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nemesis", daemon=True)
+        self._tried = 0
         self.done: list[Fault] = []
+        self.missed: list[Fault] = []
         self.error: Exception | None = None
 
     def start(self) -> None:
@@ -112,8 +124,8 @@ class Nemesis:
         self._thread.start()
 
     def fraction(self) -> float:
-        """How much of the plan is done."""
-        return len(self.done) / max(1, len(self._faults))
+        """How much of the plan is done, or was tried in vain."""
+        return self._tried / max(1, len(self._faults))
 
     def wait(self) -> None:
         """Return when everything is done and has ended."""
@@ -132,42 +144,67 @@ class Nemesis:
             for number, fault in enumerate(self._faults, start=1):
                 if self._stopping.is_set():
                     break
-                self._do(fault)
-                self.done.append(fault)
-                self._note(number, fault, time.monotonic() - began)
+                struck = self._strike(fault)
+                (self.done if struck else self.missed).append(fault)
+                self._tried = number
+                self._note(number, fault, time.monotonic() - began, struck=struck)
                 self._pass(fault.pause)
         except Exception as error:  # noqa: BLE001  the run's own thread raises it
             self.error = error
         finally:
             self._end_all()
 
-    def _note(self, number: int, fault: Fault, at: float) -> None:
-        self._say(f"{at:6.1f} s  fault {number:3d}/{len(self._faults)}: {fault.describe()}")
+    def _note(self, number: int, fault: Fault, at: float, *, struck: bool) -> None:
+        met = "" if struck else ": met nothing"
+        self._say(f"{at:6.1f} s  fault {number:3d}/{len(self._faults)}: {fault.describe()}{met}")
         line = {"at": round(at, 2), "kind": fault.kind, "target": fault.target, "seconds": round(fault.seconds, 2)}
         with self._log.open("a") as log:
-            log.write(json.dumps(line) + "\n")
+            log.write(json.dumps(line | {"struck": struck}) + "\n")
 
-    def _do(self, fault: Fault) -> None:
-        stack, target = self._stack, fault.target
+    def _strike(self, fault: Fault) -> bool:
+        """Whether the fault met something, if need be after some waiting."""
+        patience = PATIENCE_FOR_WORK_SECONDS if fault.kind is Kind.FREEZE_WORKER else PATIENCE_SECONDS
+        until = time.monotonic() + patience
+        while not (struck := self._do(fault)) and time.monotonic() < until and not self._stopping.is_set():
+            self._end_due()
+            time.sleep(0.1)
+        return struck
+
+    def _do(self, fault: Fault) -> bool:
+        """Whether it met something: a process that lived, a connection, a database that took the ballast."""
+        stack, target, struck = self._stack, fault.target, False
         match fault.kind:
             case Kind.KILL_WORKER | Kind.KILL_API | Kind.KILL_POSTGRES | Kind.KILL_VALKEY:
-                stack.signal(target, signal.SIGKILL)
+                struck = stack.signal(target, signal.SIGKILL) is not None
             case Kind.FLUSH_VALKEY:
-                # it may be down: then it is as good as empty
-                with contextlib.suppress(RedisError), _redis(stack) as redis:
-                    redis.flushall()
+                struck = _flush(stack)
             case Kind.FREEZE_WORKER:
-                frozen = stack.signal(target, signal.SIGSTOP)
-                self._later(fault.seconds, lambda: _thaw(stack, target, frozen))
+                struck = self._thaw_later(freeze_at_work(stack, stack.workers, AIM_SECONDS), fault.seconds)
+            case Kind.FREEZE_API:
+                struck = self._thaw_later(freeze_in_transaction(stack, AIM_SECONDS), fault.seconds)
             case Kind.FILL_STORE:
-                if _weigh(stack, QUOTA_BYTES):
+                struck = _weigh(stack, QUOTA_BYTES)
+                if struck:
                     self._later(fault.seconds, lambda: _weigh(stack, 0))
             case Kind.CUT:
-                stack.proxies[target].cut()
+                struck = stack.proxies[target].cut() > 0
             case Kind.DELAY:
-                stack.proxies[target].delay(0.05, fault.seconds)
+                struck = stack.proxies[target].delay(0.05, fault.seconds) > 0
             case Kind.REFUSE:
-                stack.proxies[target].refuse(fault.seconds)
+                struck = stack.proxies[target].refuse(fault.seconds) > 0
+        return struck
+
+    def _thaw_later(self, frozen: tuple[str, int] | None, seconds: float) -> bool:
+        if frozen is None:
+            return False
+        name, process_id = frozen
+
+        def end() -> bool:
+            thaw(self._stack, name, process_id)
+            return True
+
+        self._later(seconds, end)
+        return True
 
     def _later(self, seconds: float, end: Callable[[], bool]) -> None:
         heapq.heappush(self._endings, (time.monotonic() + seconds, id(end), end))
@@ -194,10 +231,11 @@ class Nemesis:
             proxy.heal()
 
 
-def _thaw(stack: Stack, name: str, process_id: int | None) -> bool:
-    if process_id is not None and stack.process_id(name) == process_id:
-        stack.signal(name, signal.SIGCONT)
-    return True
+def _flush(stack: Stack) -> bool:
+    with contextlib.suppress(RedisError), _redis(stack) as redis:
+        redis.flushall()
+        return True
+    return False
 
 
 def _weigh(stack: Stack, n_bytes: int) -> bool:

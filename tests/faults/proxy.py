@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -72,29 +71,28 @@ class Proxy:
         if self._server is not None:
             self._server.close()
 
-    def cut(self) -> None:
-        """Reset every connection; new ones are taken."""
-        self._order(self._abort_all)
+    def cut(self) -> int:
+        """Reset every connection; new ones are taken. Return how many there were."""
+        return asyncio.run_coroutine_threadsafe(self._abort_all(), self._loop).result(timeout=10)
 
-    def delay(self, each_seconds: float, for_seconds: float) -> None:
-        """Hold every piece up for a while, in both directions."""
+    def delay(self, each_seconds: float, for_seconds: float) -> int:
+        """Hold every piece up for a while, in both directions. Return how many connections there are."""
         self._delay_seconds, self._delayed_until = each_seconds, time.monotonic() + for_seconds
+        return len(self._writers)
 
-    def refuse(self, for_seconds: float) -> None:
-        """Reset every connection, and new ones as soon as they come."""
+    def refuse(self, for_seconds: float) -> int:
+        """Reset every connection, and new ones as soon as they come. Return how many there were."""
         self._refusing_until = time.monotonic() + for_seconds
-        self.cut()
+        return self.cut()
 
     def heal(self) -> None:
         """Forward as if nothing had been."""
         self._delayed_until = self._refusing_until = 0.0
 
-    def _order(self, act: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(act)
-
-    def _abort_all(self) -> None:
+    async def _abort_all(self) -> int:
         for writer in self._writers:
             writer.transport.abort()
+        return len(self._writers)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

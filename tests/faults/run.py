@@ -41,7 +41,7 @@ from tests.faults.history import (
     read_measured,
 )
 from tests.faults.nemesis import Nemesis, plan
-from tests.faults.report import write_figures
+from tests.faults.report import too_mild, write_figures
 from tests.faults.stack import LEASE_SECONDS, Stack
 from tests.faults.zoo import PROTOCOL, Entry, image_set, make_zoo
 
@@ -202,6 +202,7 @@ def _summarise(size: Size, stack: Stack, nemesis: Nemesis, diary: Diary, expecte
     return {
         "seed": size.seed,
         "faults": len(nemesis.done),
+        "faults_that_met_nothing": len(nemesis.missed),
         "faults_by_kind": dict(sorted(Counter(str(fault.kind) for fault in nemesis.done).items())),
         "registrations": len(diary.acknowledged),
         "responses": dict(sorted(statuses.items())),
@@ -256,6 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(json.dumps(summary, indent=2))
     if summary["anomalies"]:
         say(f"{len(summary['anomalies'])} anomalies; the same faults again: --seed {asked.seed}")
+        return 1
+    if mild := too_mild(summary, asked.faults):
+        say(f"No anomaly, and no proof: {mild}")
         return 1
     if asked.write:
         write_figures(asked.write, summary)

@@ -87,7 +87,7 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         """Stop everything and delete the database."""
         self._stopping.set()
-        for name in self.workers:
+        for name in (API, *self.workers):
             self.signal(name, signal.SIGCONT)
         self._asked.put(None)
         self._thread.join(timeout=120)
@@ -133,7 +133,7 @@ class Stack:
     def signal(self, name: str, number: signal.Signals) -> int | None:
         """Send a signal to a service's process; return its id, None where it is not running."""
         process_id = self._keeper.pids.get(name)
-        if process_id is None:
+        if process_id is None or _is_dead(process_id):
             return None
         try:
             os.kill(process_id, number)
@@ -177,3 +177,12 @@ class Stack:
                 done.set_result(act())
             except BaseException as error:  # noqa: BLE001  whoever asked raises it
                 done.set_exception(error)
+
+
+def _is_dead(process_id: int) -> bool:
+    """Whether it has ended, and only its supervisor has not looked yet."""
+    try:
+        status = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"

@@ -1,8 +1,11 @@
 """The checker is checked: each way in which a history can be wrong is found, and a good one passes."""
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.orm import Session
@@ -22,6 +25,7 @@ from registry.tables import (
 )
 from registry.upkeep.orphans import find_orphans
 from tests.faults import witness
+from tests.faults.aim import freeze_at_work
 from tests.faults.clients import Diary, Exchange
 from tests.faults.history import (
     Measured,
@@ -31,7 +35,9 @@ from tests.faults.history import (
     check_rows,
     read_measured,
 )
-from tests.faults.nemesis import SHARES, plan
+from tests.faults.nemesis import PROXIED, SHARES, Fault, Kind, Nemesis, plan
+from tests.faults.report import too_mild
+from tests.faults.stack import POSTGRES, VALKEY, Stack
 
 
 @pytest.fixture
@@ -193,3 +199,27 @@ def test_the_same_seed_gives_the_same_faults_and_every_kind_comes() -> None:
 
     assert planned(1) == planned(1) != planned(2)
     assert {fault.kind for fault in planned(1)} == set(SHARES)
+
+
+@pytest.mark.parametrize(
+    ("struck", "fenced", "says"), [(200, 6, None), (183, 6, "183 of 200"), (200, 5, "only 5 results")]
+)
+def test_a_run_that_was_hardly_disturbed_proves_nothing(struck: int, fenced: int, says: str | None) -> None:
+    summary = {"faults": struck, "faults_by_kind": {"freeze worker": 18}, "stopped_by_a_fence": fenced}
+    mild = too_mild(summary, 200)
+    assert mild is None if says is None else mild is not None and says in mild
+
+
+def test_a_fault_that_meets_nothing_is_not_counted(tmp_path: Path) -> None:
+    with Stack(tmp_path, compute_workers=1) as stack:
+        assert stack.signal("worker-1", signal.SIGKILL) is None, "it was not started"
+        assert [stack.proxies[name].cut() for name in PROXIED] == [0, 0, 0]
+        assert freeze_at_work(stack, stack.workers, 0.1) is None
+        with psycopg.connect(host="127.0.0.1", port=stack.proxies[POSTGRES].port, user="sat", dbname="sat"):
+            assert stack.proxies[POSTGRES].delay(0, 0) > 0
+            assert stack.proxies[POSTGRES].cut() > 0
+        faults = [Fault(Kind.CUT, VALKEY, 0, 0), Fault(Kind.FLUSH_VALKEY, VALKEY, 0, 0)]
+        nemesis = Nemesis(stack, faults, tmp_path / "faults.jsonl", lambda _: None)
+        nemesis.start()
+        nemesis.wait()
+    assert (nemesis.done, nemesis.missed, nemesis.fraction()) == ([faults[1]], [faults[0]], 1.0)

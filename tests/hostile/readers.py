@@ -45,7 +45,7 @@ _framed = st.builds(
 )
 
 
-def _spliced(good: bytes) -> st.SearchStrategy[bytes]:
+def spliced(good: bytes) -> st.SearchStrategy[bytes]:
     """A good file with some bytes replaced, and perhaps cut short."""
     edits = st.lists(st.tuples(st.integers(0, len(good) - 1), st.integers(0, 255)), max_size=6)
 
@@ -58,9 +58,9 @@ def _spliced(good: bytes) -> st.SearchStrategy[bytes]:
     return st.builds(apply, edits, st.integers(0, len(good)) | st.just(len(good)))
 
 
-checkpoints = st.one_of(_framed, _spliced(GOOD), st.binary(max_size=200))
+checkpoints = st.one_of(_framed, spliced(GOOD), st.binary(max_size=200))
 reports = st.one_of(
-    _spliced(SAID),
+    spliced(SAID),
     st.binary(max_size=200),
     _values.map(lambda value: json.dumps(value).encode("utf-8", "surrogatepass")),
     st.dictionaries(st.sampled_from(["tensors", "without", "refused"]), _values).map(

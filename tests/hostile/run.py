@@ -20,7 +20,7 @@ from pathlib import Path
 import timm
 import torch
 
-from tests.hostile import pickles, readers, requests
+from tests.hostile import converting, crowds, pickles, readers, requests
 from tests.hostile.attempt import PREPARE_SECONDS, Attempt, Outcome, ask, judge
 from tests.live import MODELS, Live, live_api
 
@@ -32,16 +32,20 @@ def main() -> None:
     """Try everything, print what was not refused, then one line."""
     parser = argparse.ArgumentParser(description="Hostile inputs against a live registry.")
     parser.add_argument("--only", default="", help="those whose name holds this")
-    parser.add_argument("--fuzz", type=int, default=3000, help="made-up files for each of the two readers")
+    parser.add_argument("--fuzz", type=int, default=3000, help="made-up files for each of the readers")
     asked = parser.parse_args()
     only = asked.only
     readers.fuzz(asked.fuzz)
     print(f"The readers of checkpoints and of the converter's report: {asked.fuzz} made-up files each, 0 broke one")  # noqa: T201
+    ended = converting.fuzz(asked.fuzz)
+    print(f"The converter of .pth files: {asked.fuzz} spoilt ones, 0 became others, {ended} ended its process")  # noqa: T201
     with live_api(SAT_STALL_SECONDS="2", SAT_LANES="light", SAT_DEVICE="cpu", SAT_MAX_UPLOAD_BYTES=str(2**26)) as live:
         witness = live.folder / "executed"
+        # first, while the api is idle
+        outcomes = [] if only else list(crowds.outcomes(live))
         with working(live) as worker:
-            outcomes = try_all(live, every(witness), only)
-            outcomes = list(settled(live, outcomes))
+            tried = try_all(live, every(witness), only)
+            outcomes += settled(live, tried)
             faults = [*aftermath(live, witness), *([] if worker.poll() is None else ["the worker ended"])]
             memory = live.memory_mebibytes()
     sys.exit(report(outcomes, faults, memory))

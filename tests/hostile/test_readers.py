@@ -1,9 +1,9 @@
-"""The two readers of strangers' files, fuzzed for a few seconds; `make test-hostile` does it for longer."""
+"""The readers of strangers' files, fuzzed for a few seconds; `make test-hostile` does it for longer."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile import readers
+from tests.hostile import converting, readers
 
 
 @settings(max_examples=300, deadline=None)
@@ -21,3 +21,7 @@ def test_a_report_is_read_or_refused_with_a_sentence(content: bytes, status: int
 def test_the_good_ones_are_read() -> None:
     readers.try_checkpoint(readers.GOOD)
     readers.try_report(readers.SAID, 0)
+
+
+def test_a_pth_file_is_converted_as_it_is_or_refused_with_a_sentence() -> None:
+    assert converting.fuzz(200) < 20

@@ -1,16 +1,21 @@
 """Small registries, written through the tables: networks that could have been measured, without measuring."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.bell import Bell
 from registry.database import Sessions
 from registry.jobs import Claim, claim
 from registry.protocols import ensure_presets
+from registry.settings import Settings
+from registry.storage.artifacts import ArtifactStore
 from registry.tables import (
     ArtifactRow,
     ArtifactState,
@@ -31,6 +36,9 @@ from registry.tables import (
     WorkerRow,
 )
 from sat_engine import bits
+from worker.context import Context
+from worker.device import Device
+from worker.images import ImageSets
 
 N_ATTACK, PREFIX = 24, 16
 
@@ -133,3 +141,17 @@ def small(sessions: Sessions) -> Small:
         session.add(comparison)
         session.flush()
         return Small(sessions, comparison.id, image_set.id, task.id, worker.id)
+
+
+@pytest.fixture
+def worker_context(small: Small, database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Context]:
+    """A worker process in this one."""
+    settings = Settings(
+        database_url=database_url, redis_url=redis_url, artifacts=str(tmp_path / "artifacts"), cache=tmp_path / "cache"
+    )
+    store, bell = ArtifactStore(settings.artifacts, settings.cache), Bell(redis_url)
+    yield Context(
+        settings=settings, sessions=small.sessions, store=store, bell=bell, device=Device("cpu", "cpu"),
+        worker_id=small.worker_id, image_sets=ImageSets(store),
+    )  # fmt: skip
+    bell.close()

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from registry.errors import StorageFullError
 from registry.jobs import want
@@ -99,6 +99,39 @@ def test_images_that_a_cell_waits_for_stay(small, store, zoo):
         session.execute(update(JobRow).values(failure="another kind of worker is needed"))
     make_room(small.sessions, store.remove, SIZE, SIZE)
     assert kept(small) == set()
+
+
+def test_a_target_holds_the_images_of_those_alone_that_asked_it(small, store, zoo):
+    a, _, c = zoo
+    with small.sessions.begin() as session:
+        want(session, JobKind.TRANSFERS, network_id=c, comparison_id=small.comparison_id)
+        session.execute(update(JobRow).values(sources=[a]))
+    assert evict(small.sessions, store.remove, 10 * SIZE) == 4 * SIZE
+    assert kept(small) == {(a, 0), (a, 1)}
+
+
+def test_finding_room_looks_at_few_however_many_there_are(small, store, zoo):
+    """However many there are, whether cells wait for them is asked twice at most."""
+    asked = []
+    engine = small.sessions.kw["bind"]
+    event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+    for number in range(20):
+        network = small.add_network(f"more-{number}")
+        add_attack(small, store, network, images=b"%09d" % number)
+
+    def looks() -> int:
+        return sum(
+            statement.startswith("SELECT") and "JOIN" not in statement and "jobs" in statement for statement in asked
+        )
+
+    asked.clear()
+    assert evict(small.sessions, store.remove, 1) == SIZE
+    assert looks() == 1
+    for target in zoo:
+        want_transfers(small, target)
+    asked.clear()
+    assert evict(small.sessions, store.remove, 10**9) == 0
+    assert looks() == 2
 
 
 def test_a_quota_that_was_lowered_is_kept_by_the_next_sweep(small, tmp_path, zoo):

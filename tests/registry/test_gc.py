@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from registry.reads.gauges import read_gauges
+from registry.settings import Settings
 from registry.storage.artifacts import ArtifactStore
 from registry.tables import (
     AnalysisKind,
@@ -26,7 +28,7 @@ from registry.tables import (
     UploadRow,
     WorkerRow,
 )
-from registry.upkeep.gc import NOTHING_KEPT, Retention, preview, sweep
+from registry.upkeep.gc import NOTHING_KEPT, Retention, preview, retention_of, sweep
 from registry.upkeep.orphans import OrphanKind, find_orphans
 from tests.registry.measured import add_attack, add_measured, put
 
@@ -234,6 +236,10 @@ def test_records_of_work_go_with_age(small, store, zoo):
                 seen_at=long_ago if left_at is None else datetime.now(UTC), left_at=left_at,
             ))  # fmt: skip
         session.execute(update(WorkerRow).where(WorkerRow.id == small.worker_id).values(seen_at=long_ago))
+        session.add(WorkerRow(
+            host="killed", pid=3, lanes="light", device="none", code_version="0", torch_version="0", seen_at=long_ago,
+            leases_lost=1,
+        ))  # fmt: skip
         session.add(IdempotencyRow(caller="", key="old", request_sha256=b"r", created_at=long_ago))
         session.add(IdempotencyRow(caller="", key="new", request_sha256=b"r"))
         session.add(UploadRow(id="stopped", bytes=1, touched_at=long_ago))
@@ -241,7 +247,17 @@ def test_records_of_work_go_with_age(small, store, zoo):
     expected, swept = preview(small.sessions, store, KEPT), sweep(small.sessions, store, KEPT)
     assert (swept.workers, swept.idempotency_keys, swept.uploads) == (2, 1, 1), "who made a result is not forgotten"
     assert (expected.workers, expected.idempotency_keys, expected.uploads) == (2, 1, 1)
-    assert count(small.sessions, WorkerRow) == 1
+    assert count(small.sessions, WorkerRow) == 2
+    with small.sessions() as session:
+        assert read_gauges(session).leases_lost == 1, "a counter never falls"
+
+
+def test_bytes_have_a_minute_to_be_referred_to_whatever_the_operator_says(small, store, database_url, redis_url):
+    eager = Settings(
+        database_url=database_url, redis_url=redis_url, artifacts=str(store.spool), gc_unreferenced_seconds=0
+    )
+    put(store, small.sessions, b"a checkpoint whose model is about to be entered")
+    assert sweep(small.sessions, store, retention_of(eager)).artifacts == 0
 
 
 def test_orphans_of_each_kind_are_found(small, store, zoo):

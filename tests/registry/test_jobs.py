@@ -4,15 +4,15 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from registry.access import LOCAL
 from registry.database import make_engine, make_sessions, transaction
 from registry.faults import give_up, take_over, try_again
 from registry.jobs import (
-    MAX_ATTEMPTS,
     MAX_DEATHS,
+    MAX_ERRORS,
     LostLeaseError,
     fence_off,
     finish,
@@ -21,11 +21,25 @@ from registry.jobs import (
     hold,
     lanes_with_work,
     more_urgent_waits,
+    note_cell,
     renew,
     want,
+    want_of_networks,
 )
 from registry.models import retry_model
-from registry.tables import ComparisonRow, ComparisonState, JobKind, JobRow, JobState, Lane, ModelRow, ModelState
+from registry.results import retry_measuring
+from registry.tables import (
+    ComparisonRow,
+    ComparisonState,
+    JobKind,
+    JobRow,
+    JobState,
+    Lane,
+    ModelRow,
+    ModelState,
+    ProtocolRow,
+    RefusalRow,
+)
 
 
 def want_one(small, kind=JobKind.ATTACK, network_id=None, rung=0):
@@ -181,7 +195,7 @@ def test_a_job_that_kills_its_workers_is_given_up_and_its_models_say_why(small):
 def test_a_failure_is_tried_again_later_and_then_given_up(small):
     network = small.add_network("a")
     want_one(small, network_id=network)
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ERRORS + 1):
         with small.sessions.begin() as session:
             session.execute(update(JobRow).values(not_before=None))
         claimed = small.claim()
@@ -190,6 +204,98 @@ def test_a_failure_is_tried_again_later_and_then_given_up(small):
             try_again(session, claimed, "it broke")
     job = the_job(small)
     assert (job.state, job.failure) == (JobState.FAILED, "it broke (after 3 attempts)")
+
+
+def test_deaths_and_errors_are_counted_apart(small):
+    """Two killed workers and one error are neither three errors nor five deaths."""
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    die(small, MAX_ERRORS - 1)
+    with small.sessions.begin() as session:
+        session.execute(update(JobRow).values(not_before=None))
+    with small.sessions.begin() as session:
+        try_again(session, small.claim(), "it broke")
+    job = the_job(small)
+    assert (job.state, job.attempt, job.errors) == (JobState.QUEUED, MAX_ERRORS, 1)
+    die(small, MAX_DEATHS - MAX_ERRORS)
+    assert the_job(small).state is JobState.QUEUED
+    die(small, 1)
+    assert the_job(small).failure == f"the worker died {MAX_DEATHS} times during this work (attack)"
+
+
+def die(small, times):
+    """Let workers claim the job and fall silent."""
+    for _ in range(times):
+        with small.sessions.begin() as session:
+            session.execute(update(JobRow).values(not_before=None))
+        assert small.claim(lease_seconds=0.01) is not None
+        time.sleep(0.05)
+        with small.sessions.begin() as session:
+            take_over(session, 0)
+
+
+def test_a_cell_that_kills_its_workers_is_refused_and_the_others_go_on(small):
+    source, target = small.add_network("source"), small.add_network("target")
+    want_one(small, JobKind.TRANSFERS, target)
+    die(small, 1)
+    for _ in range(MAX_DEATHS - 1):
+        with small.sessions.begin() as session:
+            session.execute(update(JobRow).values(not_before=None))
+        claimed = small.claim(lease_seconds=0.3)
+        with small.sessions.begin() as session:
+            note_cell(session, claimed, source, 0)
+        time.sleep(0.35)
+        with small.sessions.begin() as session:
+            given_up = take_over(session, 0)
+    assert given_up == 0
+    job = the_job(small)
+    assert (job.state, job.attempt, job.errors, job.at_source) == (JobState.QUEUED, 0, 0, None)
+    with small.sessions() as session:
+        refusal = session.scalars(select(RefusalRow)).one()
+    assert (refusal.source_id, refusal.target_id, refusal.rung) == (source, target, 0)
+    assert refusal.reason == f"the worker died {MAX_DEATHS} times during this work (transfers)"
+
+
+def test_a_cell_whose_code_raises_each_time_is_refused(small):
+    source, target = small.add_network("source"), small.add_network("target")
+    want_one(small, JobKind.TRANSFERS, target)
+    for _ in range(MAX_ERRORS):
+        with small.sessions.begin() as session:
+            session.execute(update(JobRow).values(not_before=None))
+        claimed = small.claim()
+        with small.sessions.begin() as session:
+            note_cell(session, claimed, source, 1)
+        with small.sessions.begin() as session:
+            try_again(session, claimed, "it broke")
+    assert the_job(small).state is JobState.QUEUED
+    with small.sessions() as session:
+        refusal = session.scalars(select(RefusalRow)).one()
+    assert (refusal.source_id, refusal.rung, refusal.reason) == (source, 1, "it broke (after 3 attempts)")
+
+
+def test_a_failure_between_cells_is_the_targets(small):
+    """What an earlier attempt was at says nothing of a later one."""
+    source, target = small.add_network("source"), small.add_network("target")
+    want_one(small, JobKind.TRANSFERS, target)
+    claimed = small.claim()
+    with small.sessions.begin() as session:
+        note_cell(session, claimed, source, 0)
+    with small.sessions.begin() as session:
+        try_again(session, claimed, "it broke")
+    with small.sessions.begin() as session:
+        give_up(session, small.claim(), "it cannot be loaded")
+    assert (the_job(small).state, the_job(small).failure) == (JobState.FAILED, "it cannot be loaded")
+
+
+def test_waiting_begins_anew_when_work_goes_back_to_the_queue(small):
+    network = small.add_network("a")
+    want_one(small, network_id=network)
+    with small.sessions.begin() as session:
+        session.execute(update(JobRow).values(queued_at=func.now() - text("interval '5 hours'")))
+    with small.sessions.begin() as session:
+        give_back(session, small.claim())
+    with small.sessions() as session:
+        assert session.scalars(select(JobRow.queued_at > func.now() - text("interval '1 minute'"))).one()
 
 
 def test_an_attack_that_fails_is_that_comparisons_matter_alone(small):
@@ -234,7 +340,7 @@ def test_later_work_of_the_second_rung_does_not_jump_the_queue(small):
 def test_work_given_back_costs_no_attempt(small):
     network = small.add_network("a")
     want_one(small, network_id=network)
-    for _ in range(MAX_ATTEMPTS + 2):
+    for _ in range(MAX_ERRORS + 2):
         claimed = small.claim()
         assert claimed.attempt == 1
         with small.sessions.begin() as session:
@@ -250,6 +356,42 @@ def test_new_work_revives_a_failed_job(small):
     assert small.claim() is None
     want_one(small, network_id=network)
     assert small.claim().attempt == 1
+
+
+def test_a_newcomer_does_not_revive_what_failed(small):
+    """What killed five workers would kill five more with each registration; a retry is what revives it."""
+    target, source = small.add_network("a"), small.add_network("newcomer")
+    want_one(small, JobKind.TRANSFERS, target)
+    with small.sessions.begin() as session:
+        give_up(session, small.claim(), "no")
+    with small.sessions.begin() as session:
+        want_of_networks(session, JobKind.TRANSFERS, {target: 30}, small.comparison_id, source_id=source)
+    assert small.claim() is None
+    assert the_job(small).failure == "no"
+    with small.sessions.begin() as session:
+        assert retry_measuring(session, target)
+    assert small.claim().attempt == 1
+
+
+def test_an_evaluation_that_fails_in_one_comparison_leaves_the_others(small):
+    """Only a network that can be evaluated nowhere is a failed one."""
+    network = small.add_network("a")
+    with small.sessions.begin() as session:
+        second = ComparisonRow(
+            image_set_id=small.image_set_id, state=ComparisonState.MEASURING,
+            protocol_id=session.scalars(select(ProtocolRow.id).where(ProtocolRow.name == "pgd-paper")).one(),
+        )  # fmt: skip
+        session.add(second)
+        session.flush()
+        for comparison_id in (small.comparison_id, second.id):
+            want(session, JobKind.EVALUATE, network_id=network, comparison_id=comparison_id)
+    for expected in (ModelState.READY, ModelState.FAILED):
+        claimed = small.claim()
+        with small.sessions.begin() as session:
+            give_up(session, claimed, "it answers NaN")
+        with small.sessions() as session:
+            assert session.scalars(select(ModelRow.state)).one() is expected
+            assert session.get_one(JobRow, claimed.job_id).state is JobState.FAILED
 
 
 def test_a_paused_comparison_keeps_its_jobs_waiting(small):

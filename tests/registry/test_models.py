@@ -16,6 +16,8 @@ from registry.jobs import LostLeaseError, claim, want
 from registry.models import delete_model, register_model, retry_model
 from registry.naming import find_model, resolve
 from registry.networks import PreparedNetwork, judge_accuracy, record_prepared
+from registry.reads.models import _flags
+from registry.reads.solo import Share
 from registry.storage.artifacts import Artifact
 from registry.tables import (
     ArtifactRow,
@@ -303,3 +305,8 @@ def test_the_database_itself_refuses_what_may_not_be(small):
     with pytest.raises(IntegrityError, match="ck_names_name"), small.sessions.begin() as session:
         session.add(NameRow(name="../etc", model_id=session.query(ModelRow).one().id, is_alias=True))
     assert the_model(small).state is ModelState.READY
+
+
+def test_of_no_attacked_image_nothing_is_flagged():
+    assert _flags(Share(0, 0), Share(0, 0)) == []
+    assert [flag.split(":")[0] for flag in _flags(Share(94, 100), None)] == ["self-fooling below 95 %"]

@@ -4,17 +4,20 @@ import time
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 
-from registry.jobs import LostLeaseError, fence_off, want
+from registry.jobs import LostLeaseError, fence_off, want, want_of_networks
 from registry.meetings import want_meetings
+from registry.pending import Cell
 from registry.results import AttackRecord, TransferRecord, record_attack
-from registry.tables import ArtifactRow, JobKind, TransferRow
+from registry.tables import ArtifactRow, JobKind, JobRow, TransferRow
 from worker import recorder as module
 from worker.context import StoppingError
 from worker.recorder import recording
+from worker.tasks.transfers import priority_after
 
 N = 16
+HOUR = text("interval '1 hour'")
 
 
 @pytest.fixture
@@ -112,3 +115,21 @@ def test_more_urgent_work_is_told_of(small, onto):
         with small.sessions.begin() as session:
             want(session, JobKind.EVALUATE, network_id=newcomer, comparison_id=small.comparison_id)
         assert recorder.add(cell(sources[1]))
+
+
+def test_a_nearer_pair_of_another_target_goes_before_a_far_cell(small, onto):
+    claimed, sources = onto
+    other = small.add_network("other")
+    with small.sessions.begin() as session:
+        want_of_networks(session, JobKind.TRANSFERS, {other: 62}, small.comparison_id, source_id=sources[0])
+        # what the onto fixture left queued is no part of this
+        session.execute(update(JobRow).where(JobRow.network_id != other).values(not_before=func.now() + HOUR))
+    with start(small, claimed, seconds=0) as recorder:
+        assert not recorder.add(cell(sources[0]), next_priority=62)
+        assert recorder.add(cell(sources[1]), next_priority=63)
+
+
+def test_a_target_gives_way_to_what_is_two_levels_nearer_than_its_next_cell():
+    cells = [Cell(1, 1, 1.0), Cell(2, 1, 0.5), Cell(3, 1, 0.0)]
+    assert [priority_after(cells, done) for done in range(3)] == [63, 68, None]
+    assert priority_after([Cell(1, 0), Cell(2, 0)], 0) == 29

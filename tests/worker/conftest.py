@@ -31,6 +31,7 @@ from registry.protocols import create_protocol
 from registry.storage.artifacts import ArtifactStore
 from registry.tables import AttackRow, EvaluationRow, JobRow, JobState, ModelRow, NetworkRow, PairRow, TransferRow
 from sat_engine.io.tensors import write_arrays
+from sat_engine.scores import MISSING
 
 N_ATTACK, N_SELECT, N_REPORT, PREFIX = 96, 24, 24, 64
 QUICK = Recipe(epochs=4)
@@ -136,7 +137,10 @@ class Workshop:
                     for row in session.scalars(select(TransferRow))
                 ),
                 "pairs": sorted(
-                    (*sorted((digest[row.a_id], digest[row.b_id])), row.rungs, row.n, row.fooled_both)
+                    (
+                        *sorted((digest[row.a_id], digest[row.b_id])), row.rungs, row.n,
+                        MISSING if row.fooled_both is None else row.fooled_both,
+                    )
                     for row in session.scalars(select(PairRow))
                 ),
             }  # fmt: skip
@@ -170,8 +174,12 @@ def make_workshop(
     folder: Path,
     *,
     artifacts: str | None = None,
+    label: int | None = None,
 ) -> Workshop:
-    """A workshop in that folder, on that database and broker, ready to measure; its artifacts may be elsewhere."""
+    """A workshop in that folder, on that database and broker, ready to measure; its artifacts may be elsewhere.
+
+    label: what every image is said to show, instead of what it does.
+    """
     artifacts = artifacts or str(folder / "artifacts")
     environment = os.environ | {
         "DATABASE_URL": database_url,
@@ -185,13 +193,15 @@ def make_workshop(
     }
     store = ArtifactStore(artifacts, folder / "cache")
     workshop = Workshop(sessions, store, checkpoints, environment, folder)
-    add_comparison(workshop)
+    add_comparison(workshop, label)
     return workshop
 
 
-def add_comparison(workshop: Workshop) -> None:
+def add_comparison(workshop: Workshop, label: int | None = None) -> None:
     """The image set `digits`, the protocol `quick`, and the comparison that measures."""
     images, labels = held_out()
+    if label is not None:
+        labels = np.full_like(labels, label)
     chosen = np.arange(N_ATTACK + N_SELECT + N_REPORT)
     path = workshop.folder / "digits.safetensors"
     write_arrays(path, {"images": images[chosen], "labels": labels[chosen]})

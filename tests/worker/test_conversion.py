@@ -7,19 +7,25 @@ import pickle
 import subprocess
 import sys
 import time
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from registry.declarations import ModelDeclaration
+from registry.errors import StorageFullError
+from registry.storage.artifacts import ArtifactStore, StoreLimits
 from registry.tables import ModelState
 from sat_engine.errors import CheckpointError
 from sat_engine.io.formats import CheckpointFormat, format_of
 from sat_engine.io.weights import read_weights
-from worker.conversion import confinement
+from worker.conversion import confinement, converter
 from worker.conversion.converter import convert, read_report
+from worker.tasks.prepare import _converted
 
 
 class Command:
@@ -177,3 +183,56 @@ def test_a_worker_prepares_a_pth_file_and_fails_a_hostile_one(workshop, members,
     assert "not finite" in (not_a_number.failure or "")
     assert not witness.exists()
     assert not list(workshop.store.spool.glob("conversion-*"))
+
+
+def test_a_conversion_stops_where_the_disk_does(sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = saved(tmp_path / "a.pth", {"a": torch.zeros(1000)})
+    store = ArtifactStore(str(tmp_path / "artifacts"), tmp_path / "cache", StoreLimits(min_free=1))
+    context: Any = SimpleNamespace(store=store, sessions=sessions, settings=SimpleNamespace(conversion="warn"))
+    lease: Any = SimpleNamespace(check=lambda: None)
+    assert set(_converted(context, lease, source)) == {"a"}
+    free = iter([2**30, 2**30])  # for the look before it begins: the store's, and that of its message
+    for module in ("registry.storage.disk", "registry.storage.artifacts"):
+        monkeypatch.setattr(f"{module}.free_bytes", lambda _: next(free, 0))
+    with pytest.raises(StorageFullError):
+        _converted(context, lease, source)
+    assert not list(store.spool.iterdir())
+
+
+# the converter as it is started, on a system that refuses it a network of its own
+UNCONFINED = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from worker.conversion import program; "
+    "program.leave_network = lambda: ['a network namespace (Operation not permitted)']; program.main()"
+)
+
+
+def test_a_strict_server_reads_no_pickle_without_its_whole_confinement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = saved(tmp_path / "a.pth", STATE)
+    monkeypatch.setattr(converter, "_START", UNCONFINED)
+    for folder in ("strict", "warn"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(CheckpointError, match=r"SAT_CONVERSION=strict.*a network namespace"):
+        convert(source, tmp_path / "strict", never, strict=True)
+    assert (tmp_path / "strict" / "converted.safetensors").stat().st_size == 0
+    assert set(read_weights(convert(source, tmp_path / "warn", never))) == set(STATE)
+    assert "a conversion ran without a network namespace" in caplog.text
+
+
+def test_a_link_in_an_archive_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "linked"
+    torch.save(STATE, target)
+    for name in ("archive/data.pkl", "archive/data/0", "../../linked"):
+        source = tmp_path / f"{name.replace('/', '-')}.pth"
+        with zipfile.ZipFile(source, "w") as archive:
+            archive.writestr("archive/data.pkl", pickle.dumps({}, 2)) if name != "archive/data.pkl" else None
+            link = zipfile.ZipInfo(name)
+            link.create_system, link.external_attr = 3, 0o120777 << 16
+            archive.writestr(link, str(target))
+        folder = tmp_path / f"of {source.name}"
+        folder.mkdir()
+        with pytest.raises(CheckpointError, match="could not be converted"):
+            convert(source, folder, never)
+        assert {path.name for path in folder.iterdir()} <= {"converted.safetensors", "report"}
+    assert set(torch.load(target, weights_only=True)) == set(STATE)

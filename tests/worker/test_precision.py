@@ -7,18 +7,25 @@ from collections.abc import Callable
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from registry.declarations import ModelDeclaration
+from registry.comparisons import create_comparison
+from registry.database import transaction
+from registry.declarations import ComparisonDeclaration, ModelDeclaration, ProtocolDeclaration
 from registry.naming import own_name
+from registry.protocols import create_protocol
 from registry.tables import (
     AttackRow,
     AuditRow,
+    ComparisonRow,
     EvaluationRow,
+    JobRow,
     ModelRow,
+    ProtocolRow,
     TransferRow,
 )
 from sat_engine.precision import Precision, has_fast_bfloat16, precision_of
+from tests.worker.conftest import make_workshop
 
 pytestmark = pytest.mark.skipif(
     not has_fast_bfloat16(torch.device("cpu")), reason="SAT_PRECISION=auto takes float32 on this processor"
@@ -34,14 +41,23 @@ def register_changed(workshop, member, name: str, change: Callable[[dict[str, to
     workshop.register_file(ModelDeclaration.model_validate(member.metadata() | {"name": name}), path)
 
 
+@pytest.fixture
+def workshop(sessions, database_url, empty_redis, checkpoints, tmp_path):
+    """A workshop whose images are all said to be a three, so that a network that says so is right."""
+    workshop = make_workshop(sessions, database_url, empty_redis, checkpoints, tmp_path, label=3)
+    yield workshop
+    workshop.stop_all()
+
+
 def answer_three(tensors: dict[str, torch.Tensor]) -> None:
     """Let logits be 0 or 1 whatever the image is: nothing is lost by bfloat16."""
     tensors["fc.weight"].zero_()
     tensors["fc.bias"].copy_(torch.eye(10)[3])
 
 
-def raise_all_logits(tensors: dict[str, torch.Tensor]) -> None:
+def answer_three_faintly(tensors: dict[str, torch.Tensor]) -> None:
     """Add 1,000 to every logit: float32 still tells them apart, and bfloat16 knows multiples of 4 there."""
+    answer_three(tensors)
     tensors["fc.bias"] += 1000
 
 
@@ -63,13 +79,16 @@ def paths(workshop) -> dict[str, dict[int, set[Precision]]]:
 def test_each_network_has_one_path_chosen_by_its_gate_until_it_is_measured_anew(workshop, members):
     worker = workshop.start_worker(SAT_PRECISION="auto")
     register_changed(workshop, members[0], "sure", answer_three)
-    register_changed(workshop, members[0], "unsure", raise_all_logits)
+    register_changed(workshop, members[0], "unsure", answer_three_faintly)
     workshop.wait(lambda: len(workshop.measured()["pairs"]) == 1 and workshop.idle(), 250)
     with workshop.sessions() as session:
         networks = {own_name(session, model.id): model.network_id for model in session.scalars(select(ModelRow))}
     chosen = {networks["sure"]: {Precision.BFLOAT16}, networks["unsure"]: {Precision.FLOAT32}}
     assert paths(workshop) == dict.fromkeys(("evaluation", "attack", "transfers"), chosen)
 
+    with workshop.sessions() as session:
+        sure = EvaluationRow.network_id == networks["sure"]
+        fast_path = session.scalars(select(EvaluationRow.numeric_path).where(sure)).first()
     measured = workshop.measured()
     worker.terminate()
     worker.wait()
@@ -100,3 +119,29 @@ def test_each_network_has_one_path_chosen_by_its_gate_until_it_is_measured_anew(
     with workshop.sessions() as session:
         subjects = select(AuditRow.subject).where(AuditRow.action == "model.re-evaluate")
         assert session.scalars(subjects).all() == ["sure"]
+
+    # a gate that was passed under one protocol says nothing of another one
+    with transaction(workshop.sessions, lambda _: None) as session:
+        unsure = EvaluationRow.network_id == networks["unsure"]
+        session.execute(update(EvaluationRow).where(unsure).values(numeric_path=fast_path))
+        create_protocol(
+            session,
+            ProtocolDeclaration.model_validate({"name": "other", "epsilon": "8/255", "step_size": "2/255", "steps": 2}),
+        )
+        create_comparison(
+            session,
+            ComparisonDeclaration.model_validate({"image_set": "digits", "protocol": "other", "state": "measuring"}),
+        )
+
+    def waits() -> bool:
+        with workshop.sessions() as session:
+            jobs = session.scalars(select(JobRow).where(JobRow.network_id == networks["unsure"])).all()
+        return any(
+            "under the protocol other that gives other results than float32" in (job.failure or "") for job in jobs
+        )
+
+    workshop.wait(waits)
+    with workshop.sessions() as session:
+        others = select(ComparisonRow.id).join(ProtocolRow).where(ProtocolRow.name == "other").scalar_subquery()
+        of_other = (AttackRow.comparison_id == others, AttackRow.network_id == networks["unsure"])
+        assert session.scalars(select(AttackRow).where(*of_other)).all() == []

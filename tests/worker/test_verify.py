@@ -1,17 +1,20 @@
 """`sat verify` on a pair that real workers measured, over the real api."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from client.cli import main
 from client.registry import Registry
 from embedded.processes import running
 from embedded.programs import Programs, api_service, listen
-from registry.tables import ComparisonRow, ImageSetRow, TransferRow
+from registry.tables import AttackRow, ComparisonRow, ImageSetRow, PairRow, TransferRow
 from registry.versions import raise_all_versions
+from sat_engine import measure
+from sat_engine.errors import NotComputableError
 
 
 @pytest.fixture
@@ -42,6 +45,22 @@ def test_a_recorded_pair_is_recomputed_count_by_count(measured: Any, capsys: pyt
     assert "Equal, count by count." in said
     assert said.count("a fools b") == 2, "both rungs"
     assert "differs" not in said
+    for figure in ("SAT recorded", "SAT recomputed", "fooled both ways", "noise on b", "a fools itself"):
+        assert figure in said
+
+    # as JSON, and nothing else on standard output
+    assert sat("verify", "resnet", "byobnet", "--json", "--url", url) == 0
+    answer = json.loads(capsys.readouterr().out)
+    with Registry(url) as registry:
+        pair = registry.pair("resnet", "byobnet")
+    figures = {each["name"]: each for each in answer["figures"] if each["rung"] is None}
+    assert answer["equal"]
+    assert answer["same_path"]
+    assert all(each["equal"] for each in answer["figures"])
+    assert figures["sat"]["recomputed"] == pytest.approx(pair["sat"])
+    assert [figures[name]["recomputed"] for name in ("sat_low", "sat_high")] == pytest.approx(pair["interval"])
+    assert figures["fooled_both"]["recomputed"] == pair["fooled"]["both"]
+    assert figures["noise_a_to_b"]["recomputed"] == pytest.approx(pair["controls"]["a_to_b"]["noise"])
 
     with workshop.sessions() as session:
         assert all(row.n_fooled for row in session.scalars(select(TransferRow))), "or equality says little"
@@ -68,3 +87,38 @@ def test_a_recorded_pair_is_recomputed_count_by_count(measured: Any, capsys: pyt
         session.execute(update(ImageSetRow).values(order_seed=1))
     assert sat("verify", "resnet", "byobnet", "--url", url) == 1
     assert "not what was measured" in capsys.readouterr().err
+
+
+def test_a_pair_of_one_direction_needs_no_attack_on_the_other_side(
+    measured: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop, url = measured
+    with workshop.sessions.begin() as session:
+        # as Patch-Fool leaves it, which attacks transformers only
+        refused = session.scalars(select(PairRow.b_id)).one()
+        for row in (TransferRow.source_id, AttackRow.network_id):
+            session.execute(delete(row.class_).where(row == refused))
+        raise_all_versions(session)
+        raised_to = session.scalars(select(ComparisonRow.version)).one()
+        session.execute(update(PairRow).values(fooled_ba=None, fooled_both=None, version=raised_to))
+    with Registry(url) as registry:
+        workshop.wait(lambda: registry.pair("resnet", "byobnet")["version"] == raised_to)
+    attacks, attack = [], measure.attack
+
+    def noting(*arguments: Any, **options: Any) -> measure.AttackResult:
+        attacks.append(arguments)
+        return attack(*arguments, **options)
+
+    monkeypatch.setattr(measure, "attack", noting)
+    assert sat("verify", "resnet", "byobnet", "--url", url) == 0, capsys.readouterr()
+    assert len(attacks) == 2, "one side, two rungs"
+    said = capsys.readouterr().out
+    assert "SAT recomputed" in said
+    assert "fooled both ways" not in said
+
+    def refusing(*_: Any, **__: Any) -> measure.AttackResult:
+        raise NotComputableError("it has no patches")
+
+    monkeypatch.setattr(measure, "attack", refusing)
+    assert sat("verify", "resnet", "byobnet", "--url", url) == 1
+    assert "cannot be computed here: it has no patches" in capsys.readouterr().err

@@ -33,9 +33,10 @@ _ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from worker.conversion.program import main; main()"
 
 
-def convert(source: Path, folder: Path, heed: Callable[[], object]) -> Path:
+def convert(source: Path, folder: Path, heed: Callable[[], object], *, strict: bool = False) -> Path:
     """Convert a PyTorch checkpoint into a safetensors file in the private folder, and return its path.
 
+    strict: the file is not read where a measure of the confinement cannot be had; otherwise the log names it.
     heed is called ten times a second and may raise, which ends the conversion. CheckpointError, with the reason, where
     the file cannot be converted.
     """
@@ -50,6 +51,7 @@ def convert(source: Path, folder: Path, heed: Callable[[], object]) -> Path:
             "cpu_seconds": seconds,
         },
         "output_bytes": output_bytes,
+        "strict": strict,
     }
     with _started(source, target, report, json.dumps(limits)) as process:
         deadline = time.monotonic() + seconds

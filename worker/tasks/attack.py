@@ -9,10 +9,12 @@ from registry.jobs import finish_with, hold
 from registry.meetings import want_meetings
 from registry.pending import pending_attacks
 from registry.protocols import load_protocol
-from registry.results import AttackRecord, record_attack
+from registry.results import AttackRecord, record_attack, record_unattackable
 from registry.tables import EvaluationRow, Part
 from sat_engine import measure
+from sat_engine.errors import NotAttackableError
 from worker.context import Context
+from worker.gate import require_parity
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
@@ -36,7 +38,12 @@ def run(context: Context, lease: Lease) -> None:
             hold(session, claimed)
             want_meetings(session, claimed, image_set)
     for evaluation in evaluations:
-        record = _attack(context, lease, subject, evaluation)
+        try:
+            record = _attack(context, lease, subject, evaluation)
+        except NotAttackableError as error:
+            with transaction(context.sessions, context.bell.ring) as session:
+                record_unattackable(session, claimed, str(error))
+            continue
         with transaction(context.sessions, context.bell.ring) as session:
             record_attack(session, claimed, record)
     with transaction(context.sessions, context.bell.ring) as session:
@@ -56,7 +63,8 @@ def _attack(context: Context, lease: Lease, subject: Subject, evaluation: Evalua
     # rather now than after the work
     require_room_for_images(context, int(clean.sum()) * side * side * channels)
     classifier = load_classifier(context, subject.network, image_set)
-    require_same_bits(classifier, evaluation, images, labels)
+    require_same_bits(classifier, evaluation, images, labels, progress=lease.heed)
+    require_parity(context, lease, subject, classifier)
     started = time.perf_counter()
     made = measure.attack(
         classifier,

@@ -9,8 +9,8 @@ from registry.pending import pending_evaluations
 from registry.results import EvaluationResult, record_evaluation, want_measuring
 from sat_engine import measure
 from worker.context import Context
+from worker.gate import load_for_evaluation
 from worker.lease import Lease
-from worker.loading import load_for_evaluation
 from worker.storing import store_arrays
 from worker.subject import read_subject
 
@@ -23,7 +23,7 @@ def run(context: Context, lease: Lease) -> None:
         network, image_set = subject.network, subject.image_set
         missing = pending_evaluations(session, network.id, image_set)
     if missing:
-        classifier = load_for_evaluation(context, network, image_set, subject.protocol)
+        classifier = load_for_evaluation(context, lease, subject)
         for part, rung in missing:
             lease.check_between_results()
             images, labels = context.image_sets.reader(image_set).read(part, rung)

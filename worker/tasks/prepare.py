@@ -63,9 +63,16 @@ def _read(context: Context, lease: Lease, model: ModelRow) -> _Declared:
 
 def _converted(context: Context, lease: Lease, path: Path) -> Mapping[str, Tensor]:
     """The tensors of a .pth file. The folder is private, and on the disk that holds the store."""
+
+    def heed() -> None:
+        lease.check()
+        # some files unfold to four times their size: the disk is looked at while that is written
+        context.store.require_room(0, context.sessions)
+
+    context.store.require_room(path.stat().st_size, context.sessions)
     with tempfile.TemporaryDirectory(prefix="conversion-", dir=context.store.spool) as folder:
         # what was read stays mapped after the file is gone
-        return read_weights(convert(path, Path(folder), lease.check))
+        return read_weights(convert(path, Path(folder), heed, strict=context.settings.conversion == "strict"))
 
 
 def _fetch(model: ModelRow) -> _Declared:

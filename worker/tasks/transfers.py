@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,16 +11,17 @@ from numpy.typing import NDArray
 from registry.database import transaction
 from registry.deliveries import ask_for_news
 from registry.errors import UnavailableError
-from registry.jobs import asked_sources, finish_with, hold
+from registry.jobs import asked_sources, finish_with, hold, note_cell, priority_of
 from registry.pending import Cell, pending_cells
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_refusal
-from registry.tables import ImageSetRow, NetworkRow, Part
+from registry.tables import ImageSetRow, JobKind, NetworkRow, Part
 from sat_engine import measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
 from worker.adversarial import Arrays, OtherImagesError, adversarial_images
 from worker.context import Context
+from worker.gate import require_parity
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
@@ -41,13 +43,19 @@ class _Target:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     correct: Bools
+    heed: measure.Progress
     floors: dict[int, Bools] = field(default_factory=dict)
 
     def floor(self, source_side: int) -> Bools:
         """Where the target is wrong on its clean images brought to the source's size: once a size."""
         if source_side not in self.floors:
             self.floors[source_side] = measure.floor(
-                self.classifier, self.images, self.labels, self.correct, source_side=source_side
+                self.classifier,
+                self.images,
+                self.labels,
+                self.correct,
+                source_side=source_side,
+                progress=self.heed,
             )
         return self.floors[source_side]
 
@@ -79,16 +87,21 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
     A source whose images cannot be read now is left for later: UnavailableError is raised after the others.
     """
     unavailable: UnavailableError | None = None
-    target = _load_target(context, subject.network, subject.image_set, cells[0].rung)
+    target = _load_target(context, lease, subject, cells[0].rung)
     sources = sources_of(context, subject.comparison_id, subject.image_set, subject.network, cells)
-    together = context.settings.record_seconds
+    # what failed before may do so again: each cell is noted, and recorded by itself
+    suspicious = lease.claim.attempt > 1
+    together = 0.0 if suspicious else context.settings.record_seconds
     with recording(context.sessions, context.bell.ring, lease.claim, together) as recorder:
         for done, (cell, source) in enumerate(sources):
             lease.check_between_results(done / len(cells))
             if source is None:
                 continue
+            if suspicious:
+                with context.sessions.begin() as session:
+                    note_cell(session, lease.claim, cell.source_id, cell.rung)
             try:
-                record = _transfer(context, lease, subject, target, source)
+                record = _transfer(context, lease, subject, target, source, before_long_work=recorder.flush)
             except UnavailableError as error:
                 unavailable = error
             except OtherImagesError as error:
@@ -99,18 +112,31 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
                 with transaction(context.sessions, context.bell.ring) as session:
                     record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
             else:
-                if recorder.add(record):
+                if recorder.add(record, next_priority=priority_after(cells, done)):
                     return
     if unavailable is not None:
         raise unavailable
 
 
-def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, rung: int) -> _Target:
+def priority_after(cells: list[Cell], done: int) -> int | None:
+    """What another target's work must precede to go before the next cell; None after the last.
+
+    One level nearer is not worth loading another target for.
+    """
+    if done + 1 == len(cells):
+        return None
+    following = cells[done + 1]
+    return priority_of(JobKind.TRANSFERS, following.rung, following.nearness) - 1
+
+
+def _load_target(context: Context, lease: Lease, subject: Subject, rung: int) -> _Target:
+    network, image_set = subject.network, subject.image_set
     images, labels = context.image_sets.reader(image_set).read(Part.ATTACK, rung)
     with context.sessions() as session:
         evaluation = clean_evaluation(session, network.id, image_set, rung)
     classifier = load_classifier(context, network, image_set)
-    require_same_bits(classifier, evaluation, images, labels)
+    require_same_bits(classifier, evaluation, images, labels, progress=lease.heed)
+    require_parity(context, lease, subject, classifier)
     return _Target(
         network=network,
         image_set=image_set,
@@ -119,16 +145,30 @@ def _load_target(context: Context, network: NetworkRow, image_set: ImageSetRow, 
         images=images,
         labels=labels,
         correct=clean_bits(evaluation),
+        heed=lease.heed,
     )
 
 
-def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target, source: Source) -> TransferRecord:
+def _transfer(
+    context: Context,
+    lease: Lease,
+    subject: Subject,
+    target: _Target,
+    source: Source,
+    *,
+    before_long_work: Callable[[], object],
+) -> TransferRecord:
+    resized = source.network.input_side != target.network.input_side
+    if source.attack.images is None or (resized and source.ceiling is None):
+        before_long_work()
     made = adversarial_images(context, lease, subject, source.attack)
     started = time.perf_counter()
-    common = source.correct & target.correct
-    fooled = measure.transfer(target.classifier, made["images"], made["positions"], target.labels, common)
+    common = clean_bits(source.evaluation) & target.correct
+    fooled = measure.transfer(
+        target.classifier, made["images"], made["positions"], target.labels, common, progress=target.heed
+    )
     floor_fooled = ceiling_fooled = None
-    if source.network.input_side != target.network.input_side:
+    if resized:
         floor_fooled = target.floor(source.network.input_side) & common
         ceiling_fooled = _ceiling(context, target, source, made)
     return TransferRecord(
@@ -145,9 +185,19 @@ def _transfer(context: Context, lease: Lease, subject: Subject, target: _Target,
 
 
 def _ceiling(context: Context, target: _Target, source: Source, made: Arrays) -> Bools:
-    """Where the source is fooled by its own images after the target's size: once a source, size and rung."""
+    """Where the source is fooled by its own images after the target's size: once a source, size and rung.
+
+    UnavailableError where this worker computes other clean bits of the source than are recorded.
+    """
     if source.ceiling is not None:
         return source.ceiling
     classifier = load_classifier(context, source.network, target.image_set)
-    side = target.network.input_side
-    return measure.ceiling(classifier, made["images"], made["positions"], target.labels, target_side=side)
+    require_same_bits(classifier, source.evaluation, target.images, target.labels, progress=target.heed)
+    return measure.ceiling(
+        classifier,
+        made["images"],
+        made["positions"],
+        target.labels,
+        target_side=target.network.input_side,
+        progress=target.heed,
+    )
