@@ -166,7 +166,7 @@ class ModelDeclaration(Declaration):
 class PlannedModel(ModelDeclaration):
     """One of the models of POST /plan: what POST /models would get, and the size of the file."""
 
-    checkpoint_bytes: Annotated[int, Field(ge=0, le=MOST_EXACT)] | None = Field(
+    checkpoint_bytes: Annotated[int, Field(ge=0, le=MOST_EXACT), BeforeValidator(require_number)] | None = Field(
         default=None, description="Left out: 4 bytes a parameter."
     )
     checkpoint_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(

@@ -1,7 +1,7 @@
 """Forms that succeed: a form's metadata is JSON inside a string and its file has a format, which no schema can say.
 
-Three of four forms that the document calls valid are replaced by one of these, so that POST /models and POST
-/image-sets are also seen to succeed; the rest keep whatever was made up.
+Three of four forms that the document calls valid are replaced by one of these, so that POST /models and
+POST /image-sets are also seen to succeed; the rest keep whatever was made up.
 """
 
 import json
