@@ -38,5 +38,21 @@ LINKS: Mapping[str, Mapping[str, Links]] = {
     },
     "list_all_image_sets": {"200": {"first": _to("get_one_image_set", name="/items/0/name")}},
     "add_comparison": {"201": {"change": _to("patch_comparison", image_set="/image_set", protocol="/protocol")}},
+    "begin": {
+        "201": {
+            "state": _to("show", upload="/id"),
+            "next_piece": _to("append", upload="/id"),
+            "give_up": _to("give_up", upload="/id"),
+        }
+    },
+    "add_webhook": {
+        "201": {
+            "webhook": _to("get_one_webhook", webhook="/id"),
+            "deliveries": _to("list_all_deliveries", webhook="/id"),
+            "delete": _to("remove_webhook", webhook="/id"),
+        }
+    },
+    "list_all_workers": {"200": {"first": _to("get_worker", worker="/items/0/id")}},
+    "list_all_pairs": {"200": {"pair": _to("get_pair", a="/items/0/a", b="/items/0/b")}},
     "make_key": {"201": {"revoke": _to("remove_key", name="/name")}},
 }

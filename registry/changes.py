@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
 from registry.archiving import archive_model, lock_model, measure_to, unarchive_model
 from registry.conditions import Seen, model_states, require_seen
-from registry.declarations import Card, Declaration, Text, Word, without_null
+from registry.declarations import Card, Declaration, Text, Word, require_number, without_null
 from registry.errors import ConflictError, InvalidError
 from registry.naming import own_name, resolve
 from registry.networks import judge_accuracy
@@ -41,7 +41,7 @@ class ModelChange(Declaration):
         description="archived: measured no more, its scores stay. ready: measured again.",
         json_schema_extra=without_null,
     )
-    last_rung: Literal[0, 1] | None = Field(
+    last_rung: Annotated[Literal[0, 1] | None, BeforeValidator(require_number)] = Field(
         default=None, description="0: measured on the prefix only.", json_schema_extra=without_null
     )
 

@@ -150,7 +150,9 @@ class ModelDeclaration(Declaration):
     )
     expected_accuracy: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     supersedes: Reference | None = None
-    last_rung: Literal[0, 1] = Field(default=1, description="0: measure on the first images only, until it is raised.")
+    last_rung: Annotated[Literal[0, 1], BeforeValidator(require_number)] = Field(
+        default=1, description="0: measure on the first images only, until it is raised."
+    )
 
     @model_validator(mode="after")
     def _classes_or_task(self) -> Self:
@@ -164,7 +166,7 @@ class ModelDeclaration(Declaration):
 class PlannedModel(ModelDeclaration):
     """One of the models of POST /plan: what POST /models would get, and the size of the file."""
 
-    checkpoint_bytes: Annotated[int, Field(ge=0, le=MOST_EXACT)] | None = Field(
+    checkpoint_bytes: Annotated[int, Field(ge=0, le=MOST_EXACT), BeforeValidator(require_number)] | None = Field(
         default=None, description="Left out: 4 bytes a parameter."
     )
     checkpoint_sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = Field(
@@ -256,6 +258,8 @@ class ProtocolDeclaration(Declaration):
 
 class ComparisonDeclaration(Declaration):
     """The body of POST /comparisons; it starts nothing until its state is `measuring`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"image_set": "digits", "protocol": "pgd"}]})
 
     image_set: Name
     protocol: Name

@@ -107,6 +107,7 @@ def _environment_of(folder: Path, database_url: str, redis_url: str) -> dict[str
         "SAT_KEYS": "required",
         "SAT_WRITES_PER_MINUTE": "0",
         "SAT_MIN_FREE_BYTES": "0",
+        "SAT_WEBHOOK_HOSTS": "hooks.example.com",
         "SAT_MAX_UPLOAD_BYTES": str(64 * 2**20),
     }
 

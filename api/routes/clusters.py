@@ -20,6 +20,7 @@ router = APIRouter(tags=["similarity"])
     summary="Spectral clusters of all models",
     responses={
         202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."},
+        409: {"model": Problem},
         429: {"model": Problem},
     },
 )

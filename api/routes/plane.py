@@ -15,6 +15,7 @@ router = APIRouter(
     tags=["similarity"],
     responses={
         202: {"model": Pending, "description": "Being computed: ask again after Retry-After seconds."},
+        409: {"model": Problem},
         429: {"model": Problem},
     },
 )

@@ -53,7 +53,12 @@ async def ensemble_query(
     )
 
 
-@router.get("/ensemble", response_model=Ensemble, summary="Models to combine", responses={429: {"model": Problem}})
+@router.get(
+    "/ensemble",
+    response_model=Ensemble,
+    summary="Models to combine",
+    responses={status: {"model": Problem} for status in (409, 429)},
+)
 async def recommend_ensemble(
     reads: ReadsOf, query: Annotated[EnsembleQuery, Depends(ensemble_query)], wait: Wait = 2.0
 ) -> Response:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Self
 
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.schemas.base import Answer, Page
 from registry.access import Actor
@@ -13,6 +13,8 @@ from registry.tables import KeyRow, Scope
 
 class KeyDeclaration(Declaration):
     """A key that is asked for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "ci", "scope": "write", "team": "vision"}]})
 
     name: Name = Field(description="What the audit log calls it.", examples=["ci"])
     scope: Scope = Field(default=Scope.READ, description="read, write or admin: each includes the ones before it.")

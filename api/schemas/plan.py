@@ -13,7 +13,7 @@ from registry.plans import RegistrationPlan
 HOUR = 3600
 
 
-class PlannedModel(Answer):
+class PlanOfModel(Answer):
     """One of the models; `present` models cost nothing."""
 
     name: str
@@ -71,7 +71,7 @@ class Plan(Answer):
     """What registering these models would cost in one comparison; nothing was started."""
 
     comparison: str
-    models: list[PlannedModel]
+    models: list[PlanOfModel]
     against: int = Field(description="Networks that the new ones are measured against.")
     correct: float = Field(description="The share of images that a network is taken to classify correctly.")
     workers: int = Field(description="Compute workers that are there.")
@@ -87,7 +87,7 @@ class Plan(Answer):
         return cls(
             comparison=read.comparison,
             models=[
-                PlannedModel(
+                PlanOfModel(
                     name=each.name,
                     gmacs=each.gmacs,
                     gmacs_known=each.gmacs_known,

@@ -94,6 +94,7 @@ def test_what_cannot_be_changed_is_said(api: Api, zoo: World) -> None:
         {"state": "failed"},
         {"state": None},
         {"last_rung": 2},
+        {"last_rung": False},
         {"expected_accuracy": 1.5},
         {"description": "\0"},
         {"card": "x" * 100_001},

@@ -119,7 +119,7 @@ def measure_cell(context, onto: Subject, source: NetworkRow):
     target = _load_target(context, lease, onto, 0)
     ((_, found),) = sources_of(context, onto.comparison_id, onto.image_set, onto.network, [Cell(source.id, 0)])
     assert found is not None
-    return _transfer(context, lease, onto, target, found)
+    return _transfer(context, lease, onto, target, found, before_long_work=lambda: None)
 
 
 def forget_ceilings(workshop) -> None:
