@@ -35,7 +35,7 @@ def test_streams_without_end_end_at_once(api: Api, zoo: World) -> None:
         head = api.head(path)
         assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
     live, deadline = api.app.state.services.live, time.monotonic() + 5
-    while live._listeners:
+    while live.listeners._all:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -81,7 +81,7 @@ def test_several_at_once_are_coalesced_by_target(
     load_target = transfers._load_target
 
     def counted(*arguments: Any) -> Any:
-        loaded.append(arguments[1].id)
+        loaded.append(arguments[2].network.id)
         return load_target(*arguments)
 
     monkeypatch.setattr(transfers, "_load_target", counted)

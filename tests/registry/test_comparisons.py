@@ -67,7 +67,7 @@ def unarchive(small):
     with small.sessions.begin() as session:
         archive_model(session, "newcomer")
     change = ModelChange.model_validate({"state": "ready"})
-    return lambda session: change_model(session, "newcomer", change, actor=LOCAL, revisions=None)
+    return lambda session: change_model(session, "newcomer", change, actor=LOCAL, seen=None)
 
 
 @pytest.mark.parametrize("come", [prepare, restore, unarchive])

@@ -67,7 +67,7 @@ def test_a_change_of_a_model_locks_its_namesakes_before_comparisons(small, zoo):
 
     def change() -> None:
         with small.sessions.begin() as session:
-            change_model(session, "a", ModelChange(last_rung=0), actor=LOCAL, revisions=None)
+            change_model(session, "a", ModelChange(last_rung=0), actor=LOCAL, seen=None)
 
     other = small.sessions()
     other.get_one(ModelRow, twin_id, with_for_update=True)
