@@ -20,10 +20,10 @@ from scale import StubWorker
 from sqlalchemy import Engine, text
 
 from registry.database import Sessions, make_engine, make_sessions, transaction
-from registry.jobs import want
 from registry.reads.snapshot import View, read_view
 from registry.tables import JobKind, Lane
 from registry.versions import raise_version
+from registry.wanting import want
 from worker.recorder import TOGETHER_CELLS
 
 LIVE = 50

@@ -21,7 +21,7 @@ from printing import machine, say, table
 from sqlalchemy import text
 
 from registry.database import Sessions, make_engine, make_sessions, transaction
-from registry.jobs import Claim, asked_sources, claim, finish, finish_with, hold, more_urgent_waits, want
+from registry.jobs import Claim, asked_sources, claim, finish, finish_with, hold, more_urgent_waits
 from registry.meetings import want_meetings
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import (
@@ -34,6 +34,7 @@ from registry.results import (
     want_measuring,
 )
 from registry.tables import ImageSetRow, JobKind, Lane, Part
+from registry.wanting import want
 from worker.recorder import TOGETHER_CELLS
 
 SHARES = (0.08, 0.25, 0.5, 0.75, 1.0)  # of the largest size: where cells are timed

@@ -28,9 +28,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.errors import TooManyError
-from registry.jobs import Claim, hold, want
+from registry.jobs import Claim, hold
 from registry.tables import AnalysisKind, AnalysisRow, ComparisonRow, JobKind
 from registry.versions import CHANNEL
+from registry.wanting import want
 
 # An ensemble is judged on immutable logits that its parameters name, so its result never grows stale.
 IMMUTABLE = frozenset({AnalysisKind.ENSEMBLE})

@@ -10,7 +10,6 @@ from registry.access import LOCAL, Actor, record_audit
 from registry.conditions import Seen, require_seen, state_of
 from registry.declarations import ComparisonChange, ComparisonDeclaration
 from registry.errors import NotFoundError
-from registry.jobs import want
 from registry.reads.measuring import get_image_set
 from registry.tables import (
     ComparisonRow,
@@ -24,6 +23,7 @@ from registry.tables import (
 )
 from registry.tasks import settle_tasks
 from registry.versions import raise_version
+from registry.wanting import want
 
 LIVE_STATES = (ModelState.READY, ModelState.SUSPECT)
 

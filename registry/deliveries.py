@@ -11,9 +11,9 @@ from sqlalchemy import exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.jobs import want
 from registry.naming import own_name
 from registry.tables import DeliveryRow, DeliveryState, JobKind, ModelRow, NetworkRow, WebhookRow
+from registry.wanting import want
 from registry.webhooks import EventKind
 
 MOST_ATTEMPTS = 8

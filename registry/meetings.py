@@ -5,9 +5,10 @@ from sqlalchemy.orm import Session
 
 from registry.comparisons import is_live
 from registry.counting import nearness
-from registry.jobs import Claim, priority_of, want_of_networks
+from registry.jobs import Claim
 from registry.pending import has_cell
 from registry.tables import AttackRow, EvaluationRow, ImageSetRow, JobKind, PairRow, Part, RefusalRow, TransferRow
+from registry.wanting import priority_of, want_of_networks
 
 
 def want_meetings(session: Session, claimed: Claim, image_set: ImageSetRow) -> None:

@@ -15,7 +15,7 @@ from registry.conditions import Seen, model_states, require_seen
 from registry.declarations import InputDeclaration, ModelDeclaration
 from registry.deliveries import tell
 from registry.errors import ConflictError, InvalidError, NotFoundError
-from registry.jobs import fence_off, want
+from registry.jobs import fence_off
 from registry.naming import find_model, own_name, resolve
 from registry.results import retry_measuring
 from registry.storage.artifacts import Artifact
@@ -32,6 +32,7 @@ from registry.tables import (
 )
 from registry.tasks import class_map, default_task, find_task_for, get_task
 from registry.versions import raise_all_versions
+from registry.wanting import want
 from registry.webhooks import EventKind
 from sat_engine import catalogue
 from sat_engine.catalogue import CatalogueEntry

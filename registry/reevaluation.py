@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from registry.access import Actor, record_audit
 from registry.comparisons import LIVE_STATES
 from registry.errors import ConflictError
-from registry.jobs import fence_off, want
+from registry.jobs import fence_off
 from registry.naming import own_name, resolve
 from registry.tables import (
     AnalysisRow,
@@ -20,6 +20,7 @@ from registry.tables import (
     TransferRow,
 )
 from registry.versions import raise_all_versions
+from registry.wanting import want
 
 
 def re_evaluate(session: Session, reference: str, *, actor: Actor) -> list[str]:

@@ -8,10 +8,11 @@ from sqlalchemy import and_, delete, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from registry.counting import count_pairs
-from registry.jobs import Claim, hold, want
+from registry.jobs import Claim, hold
 from registry.results import write_pairs
 from registry.tables import AttackRow, JobKind, PairRow, RefusalRow, TransferRow
 from registry.versions import raise_version_forgetting
+from registry.wanting import want
 
 
 def replace_attack(session: Session, claimed: Claim, source_id: int, rung: int, images_sha256: bytes) -> bool:

@@ -3,11 +3,12 @@
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from registry.jobs import fence_off, want
+from registry.jobs import fence_off
 from registry.models import content_digest
 from registry.tables import ImageSetRow, JobKind, ModelRow, ModelState, TaskRow
 from registry.tasks import class_map
 from registry.versions import raise_all_versions
+from registry.wanting import want
 
 
 def adopt_waiting_models(session: Session, task: TaskRow) -> int:

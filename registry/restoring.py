@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from registry.access import Actor, record_audit, require_owner
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.errors import ConflictError, NotFoundError
-from registry.jobs import want
 from registry.naming import find_model
 from registry.tables import JobKind, ModelRow, ModelState, NameRow
 from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
+from registry.wanting import want
 
 _DELETED = re.compile(r"~([0-9]{1,9})")
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.counting import PAIR_COLUMNS, Counts, count_pairs
-from registry.jobs import Claim, hold, note_progress, want
+from registry.jobs import Claim, hold, note_progress
 from registry.tables import (
     AttackRow,
     EvaluationRow,
@@ -24,6 +24,7 @@ from registry.tables import (
     RefusalRow,
 )
 from registry.versions import raise_version
+from registry.wanting import want
 from sat_engine import bits
 
 # Cells are recorded by a handful of statements: as text, since building them takes longer than running them.

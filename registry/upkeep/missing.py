@@ -12,7 +12,6 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from registry.comparisons import LIVE_STATES
 from registry.image_sets import rungs_of
-from registry.jobs import want
 from registry.pending import has_cell
 from registry.tables import (
     AttackRow,
@@ -31,6 +30,7 @@ from registry.tables import (
     RefusalRow,
     TransferRow,
 )
+from registry.wanting import want
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from sqlalchemy import func, select, update
 
 from registry.access import LOCAL
 from registry.database import transaction
-from registry.jobs import claim, want
+from registry.jobs import claim
 from registry.models import retry_model
 from registry.tables import JobKind, JobState, Lane, ModelState, WorkerRow
+from registry.wanting import want
 from tests.api.conftest import Api
 from tests.api.world import World
 

@@ -12,10 +12,10 @@ from httpx import Response
 from safetensors.numpy import load, save
 from sqlalchemy import func, select
 
-from registry.jobs import want
 from registry.reads.models import _flags
 from registry.reads.solo import Share
 from registry.tables import ArtifactRow, JobKind, JobRow, JobState, ModelRow, ModelState
+from registry.wanting import want
 from tests.api.conftest import Api, eventually
 from tests.api.world import World
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, delete, update
 from registry.access import LOCAL
 from registry.database import make_engine
 from registry.errors import NotFoundError, UnavailableError
-from registry.jobs import claim, want
+from registry.jobs import claim
 from registry.models import delete_model
 from registry.reads.noise import certainly_above
 from registry.reads.snapshot import Snapshot, View, read_view
@@ -32,6 +32,7 @@ from registry.tables import (
     Part,
 )
 from registry.versions import raise_all_versions
+from registry.wanting import want
 from sat_engine import bits
 from sat_engine.scores import MISSING, above_noise, above_noise_counts, score
 from tests.api.world import World

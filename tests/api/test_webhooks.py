@@ -23,10 +23,11 @@ from registry.deliveries import MOST_ATTEMPTS, ask_for_news, tell
 from registry.destinations import Destinations
 from registry.errors import ForbiddenError, InvalidError
 from registry.faults import give_up
-from registry.jobs import claim, want
+from registry.jobs import claim
 from registry.models import fail_model
 from registry.settings import Settings
 from registry.tables import DeliveryRow, DeliveryState, JobKind, JobRow, JobState, Lane, ModelState, Scope, WebhookRow
+from registry.wanting import want
 from registry.webhooks import EventKind, get_webhook, list_webhooks
 from tests.api import receiver
 from tests.api.conftest import Api

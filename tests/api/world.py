@@ -10,7 +10,6 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.database import Sessions
-from registry.jobs import want
 from registry.protocols import ensure_presets
 from registry.tables import (
     ArtifactRow,
@@ -37,6 +36,7 @@ from registry.tables import (
     WorkerRow,
 )
 from registry.versions import raise_all_versions, raise_version
+from registry.wanting import want
 from sat_engine import bits
 from sat_engine.scores import PairCounts, count_pair
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from registry.jobs import Claim, asked_sources, finish, finish_with, hold, want
+from registry.jobs import Claim, asked_sources, finish, finish_with, hold
 from registry.meetings import want_meetings
 from registry.pending import pending_attacks, pending_cells, pending_evaluations
 from registry.results import (
@@ -15,6 +15,7 @@ from registry.results import (
     want_measuring,
 )
 from registry.tables import JobKind
+from registry.wanting import want
 from tests.registry.conftest import N_ATTACK, PREFIX, Small, add_artifact
 
 SIZES = (PREFIX, N_ATTACK - PREFIX)

@@ -11,7 +11,7 @@ from registry.archiving import archive_model
 from registry.changes import ModelChange, change_model
 from registry.comparisons import create_comparison
 from registry.declarations import ComparisonDeclaration
-from registry.jobs import claim, finish, want
+from registry.jobs import claim, finish
 from registry.models import delete_model
 from registry.networks import PreparedNetwork, record_prepared
 from registry.restoring import restore_model
@@ -26,6 +26,7 @@ from registry.tables import (
     ProtocolRow,
     Source,
 )
+from registry.wanting import want
 from tests.registry.conftest import add_artifact
 
 

@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import event, func, select, update
 
 from registry.errors import StorageFullError
-from registry.jobs import want
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_transfers
 from registry.storage.artifacts import ArtifactStore, StoreLimits
@@ -23,6 +22,7 @@ from registry.tables import (
     TransferRow,
 )
 from registry.upkeep.gc import Retention, preview, sweep
+from registry.wanting import want
 from sat_engine import bits
 from tests.registry.conftest import PREFIX
 from tests.registry.measured import add_attack, add_cell, add_networks, add_pair, put

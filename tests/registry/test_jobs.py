@@ -23,8 +23,6 @@ from registry.jobs import (
     more_urgent_waits,
     note_cell,
     renew,
-    want,
-    want_of_networks,
 )
 from registry.models import retry_model
 from registry.results import retry_measuring
@@ -40,6 +38,7 @@ from registry.tables import (
     ProtocolRow,
     RefusalRow,
 )
+from registry.wanting import want, want_of_networks
 
 
 def want_one(small, kind=JobKind.ATTACK, network_id=None, rung=0):

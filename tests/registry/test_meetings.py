@@ -10,12 +10,13 @@ from sqlalchemy import select, text
 
 from registry.access import LOCAL
 from registry.archiving import archive_model, measure_to, unarchive_model
-from registry.jobs import MAX_SOURCES, LostLeaseError, finish_with, hold
+from registry.jobs import LostLeaseError, finish_with, hold
 from registry.models import delete_model
 from registry.pending import pending_cells
 from registry.restoring import restore_model
 from registry.results import record_refusal, retry_measuring
 from registry.tables import JobKind, JobRow, ModelRow, ModelState, TransferRow
+from registry.wanting import MAX_SOURCES
 from tests.registry.stub_worker import do, measure_all, start
 
 NAMES = tuple("abcd")

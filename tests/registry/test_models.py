@@ -12,7 +12,7 @@ from registry.database import transaction
 from registry.declarations import ModelDeclaration
 from registry.errors import ConflictError, InvalidError, NotFoundError
 from registry.faults import give_up
-from registry.jobs import LostLeaseError, claim, want
+from registry.jobs import LostLeaseError, claim
 from registry.models import delete_model, register_model, retry_model
 from registry.naming import find_model, resolve
 from registry.networks import PreparedNetwork, judge_accuracy, record_prepared
@@ -33,6 +33,7 @@ from registry.tables import (
     NameRow,
     NetworkRow,
 )
+from registry.wanting import want
 
 INPUT = {"size": 32, "channels": 1, "mean": [0.3], "std": [0.38]}
 

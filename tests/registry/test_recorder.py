@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select, text, update
 
-from registry.jobs import LostLeaseError, fence_off, want, want_of_networks
+from registry.jobs import LostLeaseError, fence_off
 from registry.meetings import want_meetings
 from registry.pending import Cell
 from registry.results import AttackRecord, TransferRecord, record_attack
 from registry.tables import ArtifactRow, JobKind, JobRow, TransferRow
+from registry.wanting import want, want_of_networks
 from worker import recorder as module
 from worker.context import StoppingError
 from worker.recorder import recording

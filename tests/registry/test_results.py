@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import delete, func, select, text, update
 
 from registry.faults import take_over
-from registry.jobs import LostLeaseError, fence_off, finish, finish_with, want
+from registry.jobs import LostLeaseError, fence_off, finish, finish_with
 from registry.meetings import want_meetings
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import AttackRecord, TransferRecord, record_attack, record_refusal, record_transfers
 from registry.tables import ArtifactRow, AttackRow, ComparisonRow, JobKind, JobRow, JobState, PairRow, Part, TransferRow
+from registry.wanting import want
 
 SIZES = (16, 8)  # of rung 0 and rung 1
 

@@ -5,8 +5,9 @@ import time
 from sqlalchemy import select
 
 from registry.database import make_engine, make_sessions
-from registry.jobs import hold, want
+from registry.jobs import hold
 from registry.tables import JobKind, JobRow, JobState
+from registry.wanting import want
 from worker.runner import run
 
 

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from registry.database import transaction
 from registry.deliveries import ask_for_news
 from registry.errors import UnavailableError
-from registry.jobs import asked_sources, finish_with, hold, note_cell, priority_of
+from registry.jobs import asked_sources, finish_with, hold, note_cell
 from registry.pending import Cell, pending_cells
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_refusal
 from registry.tables import ImageSetRow, JobKind, NetworkRow, Part
+from registry.wanting import priority_of
 from sat_engine import measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
