@@ -61,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         try:
             yield
         finally:
+            await services.waiters.end()
             await run_in_threadpool(services.close)
 
     app = FastAPI(

@@ -43,6 +43,12 @@ class Waiters:
         finally:
             self._waiting.discard(waiter)
 
+    async def end(self) -> None:
+        """Look no more; a look that is under way is over when this returns, and its connection given back."""
+        self._waiting.clear()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
     async def _look(self) -> None:
         while self._waiting:
             await asyncio.sleep(POLL_SECONDS)

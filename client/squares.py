@@ -4,6 +4,7 @@ The file is a safetensors file with `labels` I64 (n,) and `images` U8 (n, side, 
 a memory map, image by image, so that an image set may be larger than memory. The same images give the same bytes.
 """
 
+import errno
 import io
 import json
 import zipfile
@@ -91,6 +92,11 @@ def write_npz(source: Path, to: Path, *, tick: Tick | None = None) -> Squares:
     # a member that is no deflated data, ends early, has a method that zipfile does not know, or a password
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise InputError(f"{source} is not an .npz archive ({error}): write it with numpy.savez.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # where it says that a member begins lies before the file
+        raise InputError(f"{source} is not an .npz archive: write it with numpy.savez.") from error
 
 
 def _converted(source: Path, archive: zipfile.ZipFile, to: Path, tick: Tick | None) -> Squares:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -275,6 +275,7 @@ def test_an_archive_that_zipfile_cannot_read_is_named(tmp_path: Path, offset: in
 
 @settings(max_examples=150, deadline=None)
 @given(edits=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 255)), min_size=1, max_size=6))
+@example(edits=[(360, 1)])  # a member that begins before the file
 def test_any_bytes_are_imported_or_refused_with_a_sentence(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int]]
 ) -> None:
