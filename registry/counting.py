@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, cast, func, text
-from sqlalchemy.orm import Session
+from sqlalchemy import BindParameter, ColumnElement, Double, and_, cast, func, text
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.tables import PairRow
 
@@ -26,6 +26,19 @@ def nearness() -> ColumnElement[float]:
     """SQL: the share of a pair's common images that fooled, of the directions that are there; null without images."""
     there = func.coalesce(PairRow.fooled_ab, PairRow.fooled_ba) + func.coalesce(PairRow.fooled_ba, PairRow.fooled_ab)
     return cast(there / func.nullif(2.0 * PairRow.n, 0), Double)
+
+
+def is_pair_of(
+    network_id: InstrumentedAttribute[int],
+    other_id: BindParameter[int] | int,
+    comparison_id: InstrumentedAttribute[int] | int,
+) -> ColumnElement[bool]:
+    """SQL: the row of PairRow is that of these two networks, in whichever order."""
+    return and_(
+        PairRow.comparison_id == comparison_id,
+        PairRow.a_id == func.least(network_id, other_id),
+        PairRow.b_id == func.greatest(network_id, other_id),
+    )
 
 
 def count_pair(session: Session, comparison_id: int, a: int, b: int) -> Counts:

@@ -4,7 +4,7 @@ from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from registry.comparisons import is_live
-from registry.counting import nearness
+from registry.counting import is_pair_of, nearness
 from registry.jobs import Claim
 from registry.pending import has_cell
 from registry.tables import AttackRow, EvaluationRow, ImageSetRow, JobKind, PairRow, Part, RefusalRow, TransferRow
@@ -31,14 +31,7 @@ def want_meetings(session: Session, claimed: Claim, image_set: ImageSetRow) -> N
                 AttackRow.rung == EvaluationRow.rung,
             ),
         )
-        .outerjoin(
-            PairRow,
-            and_(
-                PairRow.comparison_id == claimed.comparison_id,
-                PairRow.a_id == func.least(EvaluationRow.network_id, claimed.network_id),
-                PairRow.b_id == func.greatest(EvaluationRow.network_id, claimed.network_id),
-            ),
-        )
+        .outerjoin(PairRow, is_pair_of(EvaluationRow.network_id, claimed.network_id, claimed.comparison_id))
         .where(
             EvaluationRow.image_set_id == image_set.id,
             EvaluationRow.part == Part.ATTACK,

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ARRAY, BindParameter, Exists, Integer, Select, and_, any_, bindparam, case, exists, func, select
+from sqlalchemy import ARRAY, BindParameter, Exists, Integer, Select, and_, any_, bindparam, case, exists, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from registry.comparisons import LIVE_STATES, is_live
-from registry.counting import nearness
+from registry.counting import is_pair_of, nearness
 from registry.image_sets import rungs_of
 from registry.tables import (
     AttackRow,
@@ -150,14 +150,7 @@ def _pending_cells_statement() -> Select[int, int, float]:
                 EvaluationRow.rung == AttackRow.rung,
             ),
         )
-        .outerjoin(
-            PairRow,
-            and_(
-                PairRow.comparison_id == AttackRow.comparison_id,
-                PairRow.a_id == func.least(AttackRow.network_id, target),
-                PairRow.b_id == func.greatest(AttackRow.network_id, target),
-            ),
-        )
+        .outerjoin(PairRow, is_pair_of(AttackRow.network_id, target, AttackRow.comparison_id))
         .where(
             AttackRow.comparison_id == comparison,
             AttackRow.network_id != target,
