@@ -177,13 +177,7 @@ def test_a_renewed_lease_is_not_taken_over(small):
 def test_a_job_that_kills_its_workers_is_given_up_and_its_models_say_why(small):
     network = small.add_network("a")
     want_one(small, JobKind.EVALUATE, network_id=network)
-    for _ in range(MAX_DEATHS):
-        with small.sessions.begin() as session:
-            session.execute(update(JobRow).values(not_before=None))
-        assert small.claim(lease_seconds=0.01) is not None
-        time.sleep(0.05)
-        with small.sessions.begin() as session:
-            take_over(session, 0)
+    die(small, MAX_DEATHS)
     assert the_job(small).state is JobState.FAILED
     with small.sessions() as session:
         model = session.scalars(select(ModelRow)).one()
