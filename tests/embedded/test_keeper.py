@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded.errors import EmbeddedError
 from embedded.keeper import Keeper
 from embedded.processes import Service
 
@@ -31,3 +32,20 @@ def test_only_a_service_that_may_end_and_ends_well_stays_away(
     keeper.stop_all()
     assert (log.read_text().count("started") >= 2) == (starts == 2)
     assert ("as it was asked to" in said[0]) == (starts == 1)
+
+
+def test_pauses_before_restarts_grow_and_a_third_death_while_starting_is_the_last(tmp_path: Path) -> None:
+    said: list[str] = []
+    keeper = Keeper(tmp_path, said.append, lambda: False)
+    # a busy machine may take long to start three processes: the deaths end this, not the clock
+    dies = Service(
+        name="api",
+        command=(sys.executable, "-c", "raise SystemExit('no module named api')"),
+        ready=lambda: False,
+        ready_seconds=600,
+    )
+    keeper.start(dies)
+    with pytest.raises(EmbeddedError, match=r"api does not start:\n(.|\n)*no module named api"):
+        keeper.wait_until_ready(dies)
+    keeper.stop_all()
+    assert [sentence.split("starting it again in ")[1].split(".")[0] for sentence in said] == ["1 s", "2 s", "4 s"]

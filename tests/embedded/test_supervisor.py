@@ -233,8 +233,8 @@ def test_an_api_that_does_not_start_is_shown_with_its_last_words(
     with pytest.raises(EmbeddedError, match=r"api does not start:\n(.|\n)*no module named api"):  # noqa: SIM117
         with Stack(tmp_path, port=19000, programs=programs, say=said.append):
             pass
-    assert [sentence for sentence in said if "starting it again in 1 s" in sentence]
-    assert [sentence for sentence in said if "starting it again in 2 s" in sentence]
+    assert any("api ended (status 1); starting it again in 1 s" in sentence for sentence in said), said
+    assert processes_in(tmp_path / "postgres") == []
 
 
 def test_a_folder_that_cannot_be_made_says_what_to_set(tmp_path: Path) -> None:
