@@ -145,6 +145,11 @@ class LargeZoo:
         self._connection.execute("analyze")
         return total
 
+    def settle(self) -> None:
+        """Do now what the server would do in the minutes after a bulk load, beside what is timed."""
+        self._connection.execute("vacuum (analyze)")
+        self._connection.execute("checkpoint")
+
     def copy(self, table: str, columns: Mapping[str, tuple[str, Any]], count: int) -> None:
         """Write `count` rows in PostgreSQL's binary form; a column is an array, or one value for all rows."""
         fields: list[Any] = [("count", ">i2")]

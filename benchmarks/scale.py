@@ -9,6 +9,7 @@ registry's own functions, one process doing all of it. So what is timed is what 
 """
 
 import argparse
+import math
 import os
 import time
 from collections import Counter
@@ -21,7 +22,8 @@ from printing import machine, say, table
 from sqlalchemy import text
 
 from registry.database import Sessions, make_engine, make_sessions, transaction
-from registry.jobs import Claim, asked_sources, claim, finish, finish_with, hold, more_urgent_waits
+from registry.deliveries import news_is_wanted
+from registry.jobs import Claim, claim, finish, finish_with, hold
 from registry.meetings import want_meetings
 from registry.pending import Cell, pending_attacks, pending_cells, pending_evaluations
 from registry.results import (
@@ -30,12 +32,13 @@ from registry.results import (
     TransferRecord,
     record_attack,
     record_evaluation,
-    record_transfers,
     want_measuring,
 )
-from registry.tables import ImageSetRow, JobKind, Lane, Part
+from registry.tables import JobKind, Lane, Part
 from registry.wanting import want
-from worker.recorder import TOGETHER_CELLS
+from worker.recorder import TOGETHER_CELLS, recording
+from worker.subject import read_subject
+from worker.tasks.transfers import priority_after
 
 SHARES = (0.08, 0.25, 0.5, 0.75, 1.0)  # of the largest size: where cells are timed
 # (models that are registered at once, cells that one transaction records at most)
@@ -50,7 +53,7 @@ class StubWorker:
     """Does what a compute worker does, with random bits for results."""
 
     sessions: Sessions
-    at_once: int  # cells that are recorded in one transaction
+    together_seconds: float  # of measuring that one transaction records (SAT_RECORD_SECONDS)
     jobs: Counter[JobKind] = field(default_factory=Counter)
     cells: int = 0
     target_loads: int = 0
@@ -66,15 +69,15 @@ class StubWorker:
         while True:
             with self.sessions.begin() as session:
                 claimed = claim(session, (Lane.COMPUTE,), 1, 60)
-                image_set = session.get_one(ImageSetRow, 1)
             if claimed is None:
                 return
             self.jobs[claimed.kind] += 1
-            tasks[claimed.kind](claimed, image_set)
+            tasks[claimed.kind](claimed)
 
-    def _evaluate(self, claimed: Claim, image_set: ImageSetRow) -> None:
+    def _evaluate(self, claimed: Claim) -> None:
         assert claimed.network_id is not None
         with self.sessions.begin() as session:
+            image_set = read_subject(session, claimed).image_set
             missing = pending_evaluations(session, claimed.network_id, image_set)
         for part, rung in missing:
             size = RUNG_SIZES[rung] if part is Part.ATTACK else PART_SIZES[part]
@@ -87,11 +90,12 @@ class StubWorker:
             finish(session, claimed)
             want_measuring(session, claimed, rung=0)
 
-    def _attack(self, claimed: Claim, image_set: ImageSetRow) -> None:
+    def _attack(self, claimed: Claim) -> None:
         assert claimed.network_id is not None
         assert claimed.comparison_id is not None
-        subject = (claimed.network_id, claimed.comparison_id, image_set)
         with self.sessions.begin() as session:
+            image_set = read_subject(session, claimed).image_set
+            subject = (claimed.network_id, claimed.comparison_id, image_set)
             rungs = pending_attacks(session, *subject)
         for rung in rungs[:1]:
             fooled, noise = self._bits(RUNG_SIZES[rung], 0.7), self._bits(RUNG_SIZES[rung], 0.01)
@@ -107,27 +111,25 @@ class StubWorker:
             left = pending_attacks(session, *subject)
             finish_with(session, claimed, left[0] if left else None)
 
-    def _transfer(self, claimed: Claim, image_set: ImageSetRow) -> None:
+    def _transfer(self, claimed: Claim) -> None:
         assert claimed.network_id is not None
         assert claimed.comparison_id is not None
-        subject = (claimed.network_id, claimed.comparison_id, image_set)
         with self.sessions.begin() as session:
-            cells = pending_cells(session, *subject, sources=asked_sources(session, claimed))
+            subject = (claimed.network_id, claimed.comparison_id, read_subject(session, claimed).image_set)
+            cells = pending_cells(session, *subject, sources=claimed.sources)
         now = [cell for cell in cells if cell.rung == cells[0].rung]
         self.target_loads += bool(now)
-        for start in range(0, len(now), self.at_once):
-            few = now[start : start + self.at_once]
-            with transaction(self.sessions, _silent) as session:
-                record_transfers(session, claimed, [self._cell(cell) for cell in few])
-                urgent = more_urgent_waits(session, claimed)
-            self.cells += len(few)
-            if urgent:
-                break
-        with transaction(self.sessions, _silent) as session:
-            hold(session, claimed)
-            left = pending_cells(session, *subject, sources=asked_sources(session, claimed))
-            first = left[0] if left else None
-            finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
+        with recording(self.sessions, _silent, claimed, self.together_seconds) as recorder:
+            for done, cell in enumerate(now):
+                self.cells += 1
+                if recorder.add(self._cell(cell), priority_after(now, done)):
+                    break
+            with recorder.recorded() as (session, asked):
+                left = pending_cells(session, *subject, sources=asked)
+                first = left[0] if left else None
+                finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
+                if not left:
+                    news_is_wanted(session)
 
     def _cell(self, cell: Cell) -> TransferRecord:
         size = RUNG_SIZES[cell.rung]
@@ -166,6 +168,7 @@ def measured(running: Stack, zoo: LargeZoo, size: int) -> Iterator[list[str]]:
     first = zoo.networks + 1
     zoo.add_networks(size - sum(together for together, _ in WAYS) - zoo.networks)
     zoo.add_pairs(first, bits=True)
+    zoo.settle()
     engine = make_engine(running.url)
     sessions = make_sessions(engine)
     for together, at_once in WAYS:
@@ -177,7 +180,7 @@ def registered(sessions: Sessions, zoo: LargeZoo, together: int, at_once: int) -
     """Register so many models and measure all their cells; return a row of the table."""
     others, before = zoo.networks, database_bytes(sessions)
     zoo.add_networks(together, evaluated=False)
-    worker = StubWorker(sessions, at_once)
+    worker = StubWorker(sessions, 0 if at_once == 1 else math.inf)
     started, processor = time.perf_counter(), time.process_time()
     with transaction(sessions, _silent) as session:
         for network in range(others + 1, others + together + 1):

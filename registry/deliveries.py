@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import exists, func, literal, or_, select
+from sqlalchemy import Text, bindparam, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,8 @@ MOST_ATTEMPTS = 8
 FIRST_WAIT_SECONDS = 5.0
 WAIT_FACTOR = 4.0  # 5 s, 20 s, 80 s … : the eighth attempt is 7.6 hours after the first
 SIGNATURE = "X-SAT-Signature"
+# with every job of a target: building it takes longer than running it
+_NEWS_IS_WANTED = select(exists().where(bindparam("kind", type_=Text) == func.any(WebhookRow.events)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,10 +66,14 @@ def tell(session: Session, kind: EventKind, model_id: int, **more: Any) -> None:
     want(session, JobKind.NOTIFY)
 
 
+def news_is_wanted(session: Session) -> bool:
+    """Whether any webhook is to be told which models are measured."""
+    return session.execute(_NEWS_IS_WANTED, {"kind": EventKind.MEASURED.value}).scalar_one()
+
+
 def ask_for_news(session: Session) -> None:
-    """Have it looked at which models are measured now, if anybody wants to be told."""
-    measured = literal(EventKind.MEASURED.value) == func.any(WebhookRow.events)
-    if session.execute(select(exists().where(measured))).scalar_one():
+    """Have it looked at which models are measured now, if anybody wants to be told; before comparisons are locked."""
+    if news_is_wanted(session):
         want(session, JobKind.NOTIFY)
 
 

@@ -7,10 +7,12 @@ job's row and raises LostLeaseError when another claim (or a deletion) has raise
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, cast
 
 from sqlalchemy import (
     Integer,
     Interval,
+    Table,
     bindparam,
     exists,
     func,
@@ -51,7 +53,6 @@ _CLAIMABLE = (
     ),
 )
 # These go with every cell or job: building them anew takes longer than running them.
-_SOURCES = select(JobRow.sources).where(JobRow.id == bindparam("id"))
 _FINISH = text(
     "update jobs set state = cast(:state as text), priority = :priority, attempt = 0, errors = 0, failure = null,"
     " at_source = null, at_rung = null, lease_until = null, worker_id = null, progress = null,"
@@ -59,7 +60,7 @@ _FINISH = text(
     " sources = case cast(:state as text) when 'idle' then '{}' else sources end"
     " where id = :id and fence = :fence and state = 'running' returning id"
 )
-_HOLD = text("select id from jobs where id = :id and fence = :fence and state = 'running' for update")
+_HOLD = text("select sources from jobs where id = :id and fence = :fence and state = 'running' for update")
 _URGENT = select(
     select(JobRow.id)
     .outerjoin(ComparisonRow, ComparisonRow.id == JobRow.comparison_id)
@@ -86,6 +87,7 @@ class Claim:
     attempt: int
     fence: int
     worker_id: int
+    sources: Sequence[int] | None = None  # as `hold` returns them, when it was claimed
 
 
 def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_seconds: float) -> Claim | None:
@@ -94,24 +96,12 @@ def claim(session: Session, lanes: tuple[Lane, ...], worker_id: int, lease_secon
     A worker that was asked to pause or to drain gets none, whether it has heard of it or not.
     """
     asked = {"lanes": list(lanes), "worker": worker_id, "lease": timedelta(seconds=lease_seconds)}
-    row = session.execute(_CLAIM, asked, execution_options={"populate_existing": True}).scalar_one_or_none()
-    if row is None:
-        return None
-    return Claim(
-        job_id=row.id,
-        kind=row.kind,
-        lane=row.lane,
-        model_id=row.model_id,
-        network_id=row.network_id,
-        comparison_id=row.comparison_id,
-        priority=row.priority,
-        attempt=row.attempt,
-        fence=row.fence,
-        worker_id=worker_id,
-    )
+    row = session.execute(_CLAIM, asked).one_or_none()
+    return None if row is None else Claim(**row._asdict(), worker_id=worker_id)
 
 
-def _claim_statement() -> ReturningUpdate[JobRow]:
+def _claim_statement() -> ReturningUpdate[Any]:
+    jobs = cast("Table", JobRow.__table__)  # of the table, not of the class: half the time in Python
     worker = bindparam("worker", type_=Integer)
     may_work = exists().where(WorkerRow.id == worker, WorkerRow.wish == WorkerWish.RUN)
     most_urgent = (
@@ -124,13 +114,13 @@ def _claim_statement() -> ReturningUpdate[JobRow]:
         .scalar_subquery()
     )
     return (
-        update(JobRow)
-        .where(JobRow.id == most_urgent)
+        update(jobs)
+        .where(jobs.c.id == most_urgent)
         .values(
             state=JobState.RUNNING,
-            fence=JobRow.fence + 1,
-            attempt=JobRow.attempt + 1,
-            taken=JobRow.wanted,
+            fence=jobs.c.fence + 1,
+            attempt=jobs.c.attempt + 1,
+            taken=jobs.c.wanted,
             lease_until=func.clock_timestamp() + bindparam("lease", type_=Interval),
             worker_id=worker,
             started_at=func.now(),
@@ -138,18 +128,27 @@ def _claim_statement() -> ReturningUpdate[JobRow]:
             at_source=None,
             at_rung=None,
         )
-        .returning(JobRow)
+        .returning(jobs.c.id.label("job_id"), *(jobs.c[name] for name in _CLAIMED))
     )
 
 
+# what the row says of a claim, beside its own id
+_CLAIMED = (
+    "kind", "lane", "model_id", "network_id", "comparison_id", "priority", "attempt", "fence", "sources"
+)  # fmt: skip
 _CLAIM = _claim_statement()
 
 
-def hold(session: Session, claimed: Claim) -> None:
-    """Lock the job's row for this transaction; LostLeaseError unless the claim still stands."""
+def hold(session: Session, claimed: Claim) -> Sequence[int] | None:
+    """Lock the job's row for this transaction; LostLeaseError unless the claim still stands.
+
+    Return the sources that a target's cells can only be pending of; None: of any.
+    """
     held = session.execute(_HOLD, {"id": claimed.job_id, "fence": claimed.fence}).one_or_none()
     if held is None:
         raise LostLeaseError(claimed)
+    sources: Sequence[int] | None = held.sources
+    return sources
 
 
 def renew(session: Session, claimed: Claim, lease_seconds: float, progress: float | None) -> None:
@@ -207,12 +206,6 @@ def finish_with(session: Session, claimed: Claim, left_at_rung: int | None, *, n
         raise LostLeaseError(claimed)
     if state is JobState.QUEUED:
         announce(session, claimed.lane)
-
-
-def asked_sources(session: Session, claimed: Claim) -> Sequence[int] | None:
-    """The sources that a target's cells can only be pending of; None: of any."""
-    sources: Sequence[int] | None = session.execute(_SOURCES, {"id": claimed.job_id}).scalar_one()
-    return sources
 
 
 def finish_until(session: Session, claimed: Claim, due: datetime | None) -> None:

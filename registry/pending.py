@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ARRAY, BindParameter, Exists, Integer, Select, and_, any_, bindparam, case, exists, select
+from sqlalchemy import ARRAY, BindParameter, Exists, Integer, Select, and_, any_, bindparam, case, cast, exists, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from registry.comparisons import LIVE_STATES, is_live
@@ -102,7 +102,7 @@ def pending_cells(
     A cell's rung 1 waits for its rung 0: a pair counts leading rungs only. Rung 1 begins with the sources that rung 0
     found the most similar, since neighbours are what people ask for.
 
-    sources: those to look at (`jobs.asked_sources`); None: all of them, which takes time in proportion.
+    sources: those to look at (`jobs.hold`); None: all of them, which takes time in proportion.
     """
     asked = {"target": target_id, "comparison": comparison_id, "image_set": image_set.id}
     if sources is None:
@@ -172,4 +172,6 @@ def _pending_cells_statement() -> Select[int, int, float]:
 
 # asked twice a job: building it takes longer than running it
 _PENDING_CELLS = _pending_cells_statement()
-_PENDING_CELLS_OF = _PENDING_CELLS.where(AttackRow.network_id == any_(bindparam("sources", type_=ARRAY(Integer))))
+# As a subquery the list is no constant to plan by: planned with each list anew, it took ten times as long as it ran.
+_ASKED = cast(select(bindparam("sources", type_=ARRAY(Integer))).scalar_subquery(), ARRAY(Integer))
+_PENDING_CELLS_OF = _PENDING_CELLS.where(AttackRow.network_id == any_(_ASKED))

@@ -23,7 +23,7 @@ from registry.tables import (
     Part,
     RefusalRow,
 )
-from registry.versions import raise_version
+from registry.versions import CHANNEL, RAISE, TELL, raise_version
 from registry.wanting import want
 from sat_engine import bits
 
@@ -32,31 +32,36 @@ _KEEP_IMAGES = text(
     "select network_id, rung, images_sha256 from attacks"
     " where comparison_id = :comparison and network_id = any(:sources) order by network_id, rung for key share"
 )
+# Pairs are locked in the order of their key, as every transaction locks them.
 _INSERT_CELLS = text(
-    "insert into transfers (comparison_id, target_id, source_id, rung, common, fooled, n_fooled, floor_fooled,"
-    " ceiling_fooled, numeric_path, worker_id, seconds, fence)"
+    "with inserted as (insert into transfers"
+    " (comparison_id, target_id, source_id, rung, common, fooled, n_fooled, floor_fooled, ceiling_fooled, numeric_path,"
+    " worker_id, seconds, fence)"
     " select :comparison, :target, source, rung, common, fooled, n_fooled, floor_fooled, ceiling_fooled, numeric_path,"
     " :worker, seconds, :fence from unnest(cast(:source as integer[]), cast(:rung as smallint[]),"
     " cast(:common as integer[]), cast(:fooled as bytea[]), cast(:n_fooled as integer[]),"
     " cast(:floor_fooled as bytea[]), cast(:ceiling_fooled as bytea[]), cast(:numeric_path as text[]),"
     " cast(:seconds as double precision[])) as cell (source, rung, common, fooled, n_fooled, floor_fooled,"
     " ceiling_fooled, numeric_path, seconds)"
-    " on conflict do nothing returning source_id"
+    " on conflict do nothing returning source_id),"
+    " met as (select distinct source_id from inserted),"
+    " locked as (insert into pairs (comparison_id, a_id, b_id, rungs, n, fooled_ab, version)"
+    " select :comparison, least(:target, source_id), greatest(:target, source_id), 1, 0, 0, 0 from met order by 2, 3"
+    " on conflict (comparison_id, a_id, b_id) do update set version = pairs.version)"
+    " select source_id from met order by source_id"
 )
-# in the order of the key, as every transaction locks pairs
-_LOCK_PAIRS = text(
-    "insert into pairs (comparison_id, a_id, b_id, rungs, n, fooled_ab, version)"
-    " select :comparison, least(:network, other), greatest(:network, other), 1, 0, 0, 0"
-    " from unnest(cast(:others as integer[])) as other order by 2, 3"
-    " on conflict (comparison_id, a_id, b_id) do update set version = pairs.version"
-)
-_SET_PAIRS = text(
+_SET = (
     "update pairs set rungs = new.rungs, n = new.n, fooled_ab = new.fooled_ab, fooled_ba = new.fooled_ba,"
-    " fooled_both = new.fooled_both, version = :version"
-    " from unnest(cast(:a as integer[]), cast(:b as integer[]), cast(:rungs as smallint[]), cast(:n as integer[]),"
+    " fooled_both = new.fooled_both, version = {version} from {raised}"
+    " unnest(cast(:a as integer[]), cast(:b as integer[]), cast(:rungs as smallint[]), cast(:n as integer[]),"
     " cast(:fooled_ab as integer[]), cast(:fooled_ba as integer[]), cast(:fooled_both as integer[]))"
     " as new (a, b, rungs, n, fooled_ab, fooled_ba, fooled_both)"
     " where pairs.comparison_id = :comparison and pairs.a_id = new.a and pairs.b_id = new.b"
+)
+_SET_PAIRS = text(_SET.format(version=":version", raised=""))
+# `raise_version` and that in one exchange; the pairs are locked already, so the comparison still comes last
+_RAISE_AND_SET_PAIRS = text(
+    f"with raised as ({RAISE}), written as ({_SET.format(version='raised.version', raised='raised, ')}) {TELL}"
 )
 
 
@@ -162,17 +167,23 @@ def record_attack(session: Session, claimed: Claim, record: AttackRecord) -> Non
     raise_version(session, claimed.comparison_id)
 
 
-def record_transfers(session: Session, claimed: Claim, records: Sequence[TransferRecord]) -> None:
+def record_transfers(session: Session, claimed: Claim, records: Sequence[TransferRecord]) -> Sequence[int] | None:
     """Record directed cells onto one target and bring their pairs up to date. A cell twice changes nothing.
 
-    A cell whose source was attacked anew meanwhile is not recorded: it is pending again.
+    A cell whose source was attacked anew meanwhile is not recorded: it is pending again. Return what `hold` returns.
     """
     assert claimed.network_id is not None
     assert claimed.comparison_id is not None
-    hold(session, claimed)
+    sources = hold(session, claimed)
     current = _current(session, claimed.comparison_id, records)
-    if not current:
-        return
+    if current:
+        _record_current(session, claimed, current)
+    return sources
+
+
+def _record_current(session: Session, claimed: Claim, current: Sequence[TransferRecord]) -> None:
+    assert claimed.network_id is not None
+    assert claimed.comparison_id is not None
     cells = {
         "source": [each.source_id for each in current],
         "rung": [each.rung for each in current],
@@ -190,10 +201,13 @@ def record_transfers(session: Session, claimed: Claim, records: Sequence[Transfe
         "worker": claimed.worker_id,
         "fence": claimed.fence,
     }
-    inserted = session.execute(_INSERT_CELLS, claim | cells).scalars().all()
-    if inserted:
+    # The pairs' locks come before the count: two transactions that each record one direction would otherwise both miss
+    # the other's.
+    met = session.execute(_INSERT_CELLS, claim | cells).scalars().all()
+    if met:
         note_progress(session, claimed)
-        _update_pairs(session, claimed.comparison_id, claimed.network_id, sorted(set(inserted)))
+        counted = count_pairs(session, claimed.comparison_id, claimed.network_id, met)
+        session.execute(_RAISE_AND_SET_PAIRS, _columns(claimed.comparison_id, counted) | {"channel": CHANNEL})
 
 
 def record_refusal(session: Session, claimed: Claim, source_id: int, rung: int, reason: str) -> None:
@@ -253,24 +267,17 @@ def _current(session: Session, comparison_id: int, records: Sequence[TransferRec
     ]
 
 
-def _update_pairs(session: Session, comparison_id: int, network_id: int, others: list[int]) -> None:
-    """Lock the pairs' rows, then count both directions as they now are.
-
-    The locks come first: two transactions that each record one direction would otherwise both miss the other's.
-    """
-    session.execute(_LOCK_PAIRS, {"comparison": comparison_id, "network": network_id, "others": others})
-    counted = count_pairs(session, comparison_id, network_id, others)
-    version = raise_version(session, comparison_id)
-    write_pairs(session, comparison_id, counted, version)
-
-
 def write_pairs(session: Session, comparison_id: int, counted: Mapping[tuple[int, int], Counts], version: int) -> None:
     """Write what was counted into the rows of the pairs (a, b), which are locked, and stamp them with the version."""
-    if not counted:
-        return
+    if counted:
+        session.execute(_SET_PAIRS, _columns(comparison_id, counted) | {"version": version})
+
+
+def _columns(comparison_id: int, counted: Mapping[tuple[int, int], Counts]) -> dict[str, object]:
+    """What was counted, as the statements that write pairs take it."""
     columns = {name: [counts[name] for counts in counted.values()] for name in PAIR_COLUMNS}
     a, b = zip(*counted, strict=True)
-    session.execute(_SET_PAIRS, columns | {"comparison": comparison_id, "version": version, "a": list(a), "b": list(b)})
+    return {**columns, "comparison": comparison_id, "a": list(a), "b": list(b)}
 
 
 def _pack(flags: np.ndarray | None) -> bytes | None:

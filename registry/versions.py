@@ -7,16 +7,15 @@ from registry.tables import ComparisonRow
 
 CHANNEL = "sat_version"
 # With every cell that is recorded: one statement, and as text, since building it takes longer than running it.
-_RAISE = text(
-    "with raised as (update comparisons set version = version + 1 where id = :id returning id, version)"
-    " select version, pg_notify(:channel, id::text) from raised"
-)
+RAISE = "update comparisons set version = version + 1 where id = :comparison returning id, version"
+TELL = "select version, pg_notify(:channel, id::text) from raised"
+_RAISE = text(f"with raised as ({RAISE}) {TELL}")
 
 
 def raise_version(session: Session, comparison_id: int) -> int:
     """Raise one comparison's version and return it. Call it last: it holds the comparison's row until the commit."""
     session.flush()  # what is still to be written goes before: comparisons are locked last
-    version: int = session.execute(_RAISE, {"id": comparison_id, "channel": CHANNEL}).scalar_one()
+    version: int = session.execute(_RAISE, {"comparison": comparison_id, "channel": CHANNEL}).scalar_one()
     return version
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from registry.jobs import Claim
@@ -22,10 +23,17 @@ def read_subject(session: Session, claimed: Claim) -> Subject:
     """The subject of an evaluate, attack or transfers job."""
     assert claimed.network_id is not None
     assert claimed.comparison_id is not None
-    comparison = session.get_one(ComparisonRow, claimed.comparison_id)
-    return Subject(
-        comparison_id=comparison.id,
-        network=session.get_one(NetworkRow, claimed.network_id),
-        image_set=session.get_one(ImageSetRow, comparison.image_set_id),
-        protocol=session.get_one(ProtocolRow, comparison.protocol_id),
-    )
+    asked = {"comparison": claimed.comparison_id, "network": claimed.network_id}
+    network, image_set, protocol = session.execute(_SUBJECT, asked).one()
+    return Subject(comparison_id=claimed.comparison_id, network=network, image_set=image_set, protocol=protocol)
+
+
+# with every job: four reads one by one took four times as long
+_SUBJECT = (
+    select(NetworkRow, ImageSetRow, ProtocolRow)
+    .select_from(NetworkRow)
+    .join(ComparisonRow, ComparisonRow.id == bindparam("comparison"))
+    .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
+    .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
+    .where(NetworkRow.id == bindparam("network"))
+)

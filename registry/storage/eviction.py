@@ -206,7 +206,7 @@ def _waits() -> tuple[ColumnElement[bool], ...]:
         JobRow.network_id != AttackRow.network_id,
         JobRow.state.in_((JobState.QUEUED, JobState.RUNNING)),
         JobRow.failure.is_(None),
-        # what has not asked it is not pending onto it (`jobs.asked_sources`)
+        # what has not asked it is not pending onto it (`jobs.hold`)
         or_(JobRow.sources.is_(None), AttackRow.network_id == any_(JobRow.sources)),
         ComparisonRow.id == JobRow.comparison_id,
         ComparisonRow.state == ComparisonState.MEASURING,

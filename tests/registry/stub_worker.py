@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from registry.jobs import Claim, asked_sources, finish, finish_with, hold
+from registry.jobs import Claim, finish, finish_with, hold
 from registry.meetings import want_meetings
 from registry.pending import pending_attacks, pending_cells, pending_evaluations
 from registry.results import (
@@ -101,14 +101,13 @@ def _transfer(small: Small, claimed: Claim) -> int:
     with small.sessions.begin() as session:
         image_set = small.image_set(session)
         subject = (claimed.network_id, small.comparison_id, image_set)
-        cells = pending_cells(session, *subject, sources=asked_sources(session, claimed))
+        cells = pending_cells(session, *subject, sources=claimed.sources)
     now = [cell for cell in cells if cell.rung == cells[0].rung]
     for cell in now:
         with small.sessions.begin() as session:
             record_transfers(session, claimed, [transfer_of(cell.source_id, cell.rung)])
     with small.sessions.begin() as session:
-        hold(session, claimed)
-        left = pending_cells(session, *subject, sources=asked_sources(session, claimed))
+        left = pending_cells(session, *subject, sources=hold(session, claimed))
         first = left[0] if left else None
         finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
     return len(now)

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.database import transaction
-from registry.deliveries import ask_for_news
+from registry.deliveries import news_is_wanted
 from registry.errors import UnavailableError
-from registry.jobs import asked_sources, finish_with, hold, note_cell
+from registry.jobs import finish_with, note_cell
 from registry.pending import Cell, pending_cells
 from registry.remaking import replace_attack
 from registry.results import TransferRecord, record_refusal
 from registry.tables import ImageSetRow, JobKind, NetworkRow, Part
-from registry.wanting import priority_of
+from registry.wanting import priority_of, want
 from sat_engine import measure
 from sat_engine.classifier import Classifier
 from sat_engine.errors import EngineError
@@ -26,7 +26,7 @@ from worker.gate import require_parity
 from worker.lease import Lease
 from worker.loading import load_classifier
 from worker.numeric_path import clean_bits, clean_evaluation, require_same_bits
-from worker.recorder import recording
+from worker.recorder import Recorder, recording
 from worker.sources import Bools, Source, sources_of
 from worker.subject import Subject, read_subject
 
@@ -67,22 +67,23 @@ def run(context: Context, lease: Lease) -> None:
     with context.sessions.begin() as session:
         subject = read_subject(session, claimed)
         network, image_set = subject.network, subject.image_set
-        asked = asked_sources(session, claimed)
-        cells = pending_cells(session, network.id, subject.comparison_id, image_set, sources=asked)
-    now = [cell for cell in cells if cell.rung == cells[0].rung]
-    if now:
-        _measure(context, lease, subject, now)
-    with transaction(context.sessions, context.bell.ring) as session:
-        hold(session, claimed)
-        asked = asked_sources(session, claimed)
-        left = pending_cells(session, network.id, subject.comparison_id, image_set, sources=asked)
-        first = left[0] if left else None
-        finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
-        if not left:
-            ask_for_news(session)
+        cells = pending_cells(session, network.id, subject.comparison_id, image_set, sources=claimed.sources)
+    # what failed before may do so again: each cell is noted, and recorded by itself
+    together = 0.0 if claimed.attempt > 1 else context.settings.record_seconds
+    with recording(context.sessions, context.bell.ring, claimed, together) as recorder:
+        if cells:
+            _measure(context, lease, subject, [cell for cell in cells if cell.rung == cells[0].rung], recorder)
+        with recorder.recorded() as (session, asked):
+            left = pending_cells(session, network.id, subject.comparison_id, image_set, sources=asked)
+            first = left[0] if left else None
+            finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
+            news = not left and news_is_wanted(session)
+    if news:  # a job is asked for before comparisons are locked; were it forgotten, Remembering asks
+        with transaction(context.sessions, context.bell.ring) as session:
+            want(session, JobKind.NOTIFY)
 
 
-def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]) -> None:
+def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell], recorder: Recorder) -> None:
     """Measure cells of one rung until they are done or more urgent work waits.
 
     A source whose images cannot be read now is left for later: UnavailableError is raised after the others.
@@ -90,31 +91,29 @@ def _measure(context: Context, lease: Lease, subject: Subject, cells: list[Cell]
     unavailable: UnavailableError | None = None
     target = _load_target(context, lease, subject, cells[0].rung)
     sources = sources_of(context, subject.comparison_id, subject.image_set, subject.network, cells)
-    # what failed before may do so again: each cell is noted, and recorded by itself
     suspicious = lease.claim.attempt > 1
-    together = 0.0 if suspicious else context.settings.record_seconds
-    with recording(context.sessions, context.bell.ring, lease.claim, together) as recorder:
-        for done, (cell, source) in enumerate(sources):
-            lease.check_between_results(done / len(cells))
-            if source is None:
-                continue
-            if suspicious:
-                with context.sessions.begin() as session:
-                    note_cell(session, lease.claim, cell.source_id, cell.rung)
-            try:
-                record = _transfer(context, lease, subject, target, source, before_long_work=recorder.flush)
-            except UnavailableError as error:
-                unavailable = error
-            except OtherImagesError as error:
-                log.warning("%s comes out otherwise when it is attacked again: so are its cells", error)
-                with transaction(context.sessions, context.bell.ring) as session:
-                    replace_attack(session, lease.claim, cell.source_id, cell.rung, error.attack.images_sha256)
-            except EngineError as error:
-                with transaction(context.sessions, context.bell.ring) as session:
-                    record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
-            else:
-                if recorder.add(record, next_priority=priority_after(cells, done)):
-                    return
+    recorder.begin()
+    for done, (cell, source) in enumerate(sources):
+        lease.check_between_results(done / len(cells))
+        if source is None:
+            continue
+        if suspicious:
+            with context.sessions.begin() as session:
+                note_cell(session, lease.claim, cell.source_id, cell.rung)
+        try:
+            record = _transfer(context, lease, subject, target, source, before_long_work=recorder.flush)
+        except UnavailableError as error:
+            unavailable = error
+        except OtherImagesError as error:
+            log.warning("%s comes out otherwise when it is attacked again: so are its cells", error)
+            with transaction(context.sessions, context.bell.ring) as session:
+                replace_attack(session, lease.claim, cell.source_id, cell.rung, error.attack.images_sha256)
+        except EngineError as error:
+            with transaction(context.sessions, context.bell.ring) as session:
+                record_refusal(session, lease.claim, cell.source_id, cell.rung, str(error))
+        else:
+            if recorder.add(record, priority_after(cells, done)):
+                return
     if unavailable is not None:
         raise unavailable
 
