@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import (
+    ColumnElement,
     Integer,
     Interval,
     Table,
@@ -302,11 +303,15 @@ def more_urgent_waits(session: Session, claimed: Claim, priority: int | None = N
     return waits
 
 
+def lock_jobs(session: Session, which: ColumnElement[bool]) -> Sequence[int]:
+    """Lock jobs in the order in which everything locks several, by id, and return their ids."""
+    return session.scalars(select(JobRow.id).where(which).order_by(JobRow.id).with_for_update()).all()
+
+
 def fence_off(session: Session, *, model_id: int | None = None, network_id: int | None = None) -> None:
     """Put a subject's jobs to rest and raise their fences, so that nothing more is recorded for it."""
     subject = JobRow.model_id == model_id if model_id is not None else JobRow.network_id == network_id
-    # by id, as a job that finishes and wants others locks them too
-    ids = session.scalars(select(JobRow.id).where(subject).order_by(JobRow.id).with_for_update()).all()
+    ids = lock_jobs(session, subject)
     session.execute(
         update(JobRow)
         .where(JobRow.id.in_(ids))

@@ -123,10 +123,11 @@ def retry_model(session: Session, reference: str, *, actor: Actor) -> str:
     """
     model = resolve(session, reference)
     require_owner(actor, model.owner, f"model {reference!r}")
-    revived = model.network_id is not None and retry_measuring(session, model.network_id)
     if model.state is ModelState.FAILED:
+        # before its network's jobs, as a preparation that ends locks them
         want(session, JobKind.PREPARE, model_id=model.id)
-    elif not revived:
+    revived = model.network_id is not None and retry_measuring(session, model.network_id)
+    if model.state is not ModelState.FAILED and not revived:
         raise ConflictError(
             f"nothing of model {reference!r} has failed (it is {model.state}): there is nothing to retry."
         )

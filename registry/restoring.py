@@ -2,15 +2,16 @@
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.access import Actor, record_audit, require_owner
 from registry.comparisons import LIVE_STATES, want_evaluations
 from registry.errors import ConflictError, NotFoundError
+from registry.jobs import lock_jobs
 from registry.naming import find_model
-from registry.tables import JobKind, ModelRow, ModelState, NameRow
+from registry.tables import JobKind, JobRow, ModelRow, ModelState, NameRow
 from registry.tasks import settle_tasks
 from registry.versions import raise_all_versions
 from registry.wanting import want
@@ -32,6 +33,9 @@ def restore_model(session: Session, reference: str, *, actor: Actor) -> str:
     settle_tasks(session, alone=False)
     model = _find_deleted(session, reference)
     require_owner(actor, model.owner, f"the deleted model {reference!r}")
+    # jobs before models: the order in which workers and the collector lock too
+    lock_jobs(session, or_(JobRow.model_id == model.id, JobRow.network_id == model.network_id))
+    _lock_deleted(session, model, reference)
     name = model.deleted_name
     assert name is not None
     entered = session.execute(
@@ -56,7 +60,7 @@ def restore_model(session: Session, reference: str, *, actor: Actor) -> str:
 
 
 def _find_deleted(session: Session, reference: str) -> ModelRow:
-    """The deleted model, locked: it can be neither collected nor restored by another meanwhile."""
+    """The deleted model, as it is now: until it is locked it can be collected, or restored by another."""
     by_id = _DELETED.fullmatch(reference)
     which = ModelRow.id == int(by_id[1]) if by_id else ModelRow.deleted_name == reference
     model = session.scalars(
@@ -64,13 +68,28 @@ def _find_deleted(session: Session, reference: str) -> ModelRow:
         .where(which, ModelRow.deleted_at.is_not(None))
         .order_by(ModelRow.deleted_at.desc(), ModelRow.id.desc())
         .limit(1)
-        .with_for_update()
     ).first()
     if model is not None:
         return model
     if find_model(session, reference) is not None:
-        raise ConflictError(f"model {reference!r} is not deleted: there is nothing to restore.")
-    raise NotFoundError(
+        raise _not_deleted(reference)
+    raise _collected(reference)
+
+
+def _lock_deleted(session: Session, model: ModelRow, reference: str) -> None:
+    locked = select(ModelRow).where(ModelRow.id == model.id).with_for_update()
+    if session.scalars(locked.execution_options(populate_existing=True)).one_or_none() is None:
+        raise _collected(reference)
+    if model.deleted_at is None:
+        raise _not_deleted(reference)
+
+
+def _not_deleted(reference: str) -> ConflictError:
+    return ConflictError(f"model {reference!r} is not deleted: there is nothing to restore.")
+
+
+def _collected(reference: str) -> NotFoundError:
+    return NotFoundError(
         f"there is no deleted model {reference!r}, or it has been collected since: GET /models?deleted=true lists "
         "those that can be restored."
     )

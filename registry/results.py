@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import delete, or_, select, text
+from sqlalchemy import delete, exists, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.counting import PAIR_COLUMNS, Counts, count_pairs
-from registry.jobs import Claim, hold, note_progress
+from registry.jobs import Claim, hold, lock_jobs, note_progress
 from registry.tables import (
     AttackRow,
     EvaluationRow,
@@ -27,6 +27,7 @@ from registry.versions import CHANNEL, RAISE, TELL, raise_version
 from registry.wanting import want
 from sat_engine import bits
 
+_REFUSING = (JobKind.ATTACK, JobKind.TRANSFERS)  # whose cells may be refused
 # Cells are recorded by a handful of statements: as text, since building them takes longer than running them.
 _KEEP_IMAGES = text(
     "select network_id, rung, images_sha256 from attacks"
@@ -238,22 +239,23 @@ def record_unattackable(session: Session, claimed: Claim, reason: str) -> None:
 
 def retry_measuring(session: Session, network_id: int) -> bool:
     """Queue a network's failed jobs and forget the refusals of its cells; whether there were any."""
-    failed = session.execute(
-        select(JobRow.kind, JobRow.comparison_id)
-        .where(JobRow.network_id == network_id, JobRow.state == JobState.FAILED)
-        .order_by(JobRow.id)
-    ).all()
-    refused = session.execute(
+    own = (JobRow.network_id == network_id) & (JobRow.state == JobState.FAILED)
+    refused = or_(RefusalRow.source_id == network_id, RefusalRow.target_id == network_id)
+    targets = select(RefusalRow.target_id).where(refused)
+    # all of them first, in their order: what is refused after this is not what somebody wants tried again
+    locked = lock_jobs(session, own | (JobRow.kind.in_(_REFUSING) & JobRow.network_id.in_(targets)))
+    failed = session.execute(select(JobRow.kind, JobRow.comparison_id).where(own, JobRow.id.in_(locked))).all()
+    forgotten = session.execute(
         delete(RefusalRow)
-        .where(or_(RefusalRow.source_id == network_id, RefusalRow.target_id == network_id))
+        .where(refused, exists().where(JobRow.id.in_(locked), JobRow.network_id == RefusalRow.target_id))
         .returning(RefusalRow.target_id, RefusalRow.source_id, RefusalRow.comparison_id)
     ).all()
     for kind, comparison_id in failed:
         want(session, kind, network_id=network_id, comparison_id=comparison_id)
-    for target_id, source_id, comparison_id in sorted({tuple(each) for each in refused}):
+    for target_id, source_id, comparison_id in sorted({tuple(each) for each in forgotten}):
         kind = JobKind.ATTACK if source_id == target_id else JobKind.TRANSFERS
         want(session, kind, network_id=target_id, comparison_id=comparison_id)
-    return bool(failed or refused)
+    return bool(failed or forgotten)
 
 
 def _current(session: Session, comparison_id: int, records: Sequence[TransferRecord]) -> list[TransferRecord]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from registry.access import LOCAL, record_audit
 from registry.database import Sessions
 from registry.intervals import seconds
+from registry.jobs import lock_jobs
 from registry.tables import (
     AnalysisRow,
     ArtifactRow,
@@ -65,7 +66,7 @@ def remove_model(sessions: Sessions, model_id: int, deleted_seconds: float) -> R
         network_id = session.scalars(select(ModelRow.network_id).where(ModelRow.id == model_id)).one_or_none()
         last = network_id is not None and not _is_named(session, network_id, but=model_id)
         subject = JobRow.model_id == model_id
-        _lock_jobs(session, or_(subject, JobRow.network_id == network_id) if last else subject)
+        lock_jobs(session, or_(subject, JobRow.network_id == network_id) if last else subject)
         if last and not _lock_network(session, network_id):
             return NOTHING
         model = session.scalars(
@@ -86,7 +87,7 @@ def remove_model(sessions: Sessions, model_id: int, deleted_seconds: float) -> R
 def remove_network(sessions: Sessions, network_id: int) -> Removed:
     """Remove a network that no model names, with all results."""
     with sessions.begin() as session:
-        _lock_jobs(session, JobRow.network_id == network_id)
+        lock_jobs(session, JobRow.network_id == network_id)
         if not _lock_network(session, network_id) or _is_named(session, network_id):
             return NOTHING
         _remove_network(session, network_id)
@@ -95,10 +96,6 @@ def remove_network(sessions: Sessions, network_id: int) -> Removed:
 
 def _is_due(deleted_seconds: float) -> ColumnElement[bool]:
     return ModelRow.deleted_at < func.now() - seconds(deleted_seconds)
-
-
-def _lock_jobs(session: Session, which: ColumnElement[bool]) -> None:
-    session.execute(select(JobRow.id).where(which).order_by(JobRow.id).with_for_update()).all()
 
 
 def _lock_network(session: Session, network_id: int | None) -> bool:

@@ -13,8 +13,22 @@ from registry.access import LOCAL
 from registry.changes import ModelChange, change_model
 from registry.faults import take_over
 from registry.jobs import MAX_DEATHS
+from registry.models import delete_model
+from registry.restoring import restore_model
+from registry.results import refuse_cell, retry_measuring
 from registry.storage.artifacts import ArtifactStore
-from registry.tables import AttackRow, JobKind, JobRow, JobState, Lane, ModelRow, ModelState, NameRow, TransferRow
+from registry.tables import (
+    AttackRow,
+    JobKind,
+    JobRow,
+    JobState,
+    Lane,
+    ModelRow,
+    ModelState,
+    NameRow,
+    RefusalRow,
+    TransferRow,
+)
 from registry.upkeep.removal import remove_model
 from registry.versions import raise_all_versions
 from tests.registry.measured import add_measured
@@ -116,6 +130,67 @@ def test_a_removal_locks_attacks_before_their_cells(small, zoo):
         assert len(recording.scalars(cells).all()) == 2
         recording.commit()
         recording.close()
+
+
+def test_a_restoration_locks_jobs_before_the_model(small, zoo):
+    with small.sessions.begin() as session:
+        delete_model(session, "a", actor=LOCAL, seen=None)
+
+    def restore() -> None:
+        with small.sessions.begin() as session:
+            assert restore_model(session, "a", actor=LOCAL) == "a"
+
+    worker = small.sessions()
+    hold_jobs_of(worker, zoo[0])
+    with waiting(small, restore):
+        # as a worker that fails its network
+        worker.scalars(select(ModelRow).where(ModelRow.network_id == zoo[0]).with_for_update(nowait=True)).one()
+        raise_without_waiting(worker)
+
+
+def test_a_retry_locks_jobs_in_their_order_before_refusals(small, zoo):
+    first, second, third = zoo
+    ids = {network: add_job(small, network, JobState.FAILED if network == third else JobState.IDLE) for network in zoo}
+    with small.sessions.begin() as session:
+        for source, target in ((third, first), (first, third), (third, second)):
+            refuse_cell(session, small.comparison_id, target, source, rung=0, reason="NaN")
+
+    def retry() -> None:
+        with small.sessions.begin() as session:
+            assert retry_measuring(session, third)
+
+    worker = small.sessions()
+    worker.get_one(JobRow, ids[first], with_for_update=True)
+    with waiting(small, retry):
+        for network in (second, third):
+            worker.get_one(JobRow, ids[network], with_for_update={"nowait": True})
+        worker.scalars(select(RefusalRow).with_for_update(nowait=True)).all()
+        raise_without_waiting(worker)
+    with small.sessions() as session:
+        assert session.scalars(select(RefusalRow)).all() == []
+        queued = session.scalars(select(JobRow.network_id).where(JobRow.state == JobState.QUEUED).order_by(JobRow.id))
+        assert queued.all() == zoo
+
+
+def add_job(small, network: int, state: JobState) -> int:
+    with small.sessions.begin() as session:
+        job = JobRow(
+            kind=JobKind.TRANSFERS, lane=Lane.COMPUTE, network_id=network, comparison_id=small.comparison_id,
+            priority=30, state=state, failure="NaN" if state is JobState.FAILED else None,
+        )  # fmt: skip
+        session.add(job)
+        session.flush()
+        return job.id
+
+
+def hold_jobs_of(session, network: int) -> None:
+    """Lock the network's last job, as its worker does; every network gets one."""
+    job = JobRow(
+        kind=JobKind.EVALUATE, lane=Lane.COMPUTE, network_id=network, comparison_id=1, priority=10, state=JobState.IDLE
+    )
+    session.add(job)
+    session.commit()
+    session.get_one(JobRow, job.id, with_for_update=True)
 
 
 def raise_without_waiting(session) -> None:
