@@ -19,7 +19,7 @@ IN_HOME = if [ -z "$$SAT_HOME$$XDG_DATA_HOME" ] && [ ! -w "$$HOME" ]; then \
 	SAT_HOME="$(CURDIR)/.sat"; export SAT_HOME; echo "Your home folder cannot be written: the data goes to $$SAT_HOME"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test test-peers test-hostile test-api test-storage test-faults check bench bench-scale lock
+.PHONY: help setup demo serve test test-peers test-client test-hostile test-api test-storage test-faults check bench bench-scale lock
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ test: setup ## Run all tests, with a real PostgreSQL, a real Valkey and real wor
 test-peers: setup ## Hold the attacks against torchattacks, torchattack and foolbox (about a minute); none may be missing
 	@sh benchmarks/setup.sh && SAT_TEST_PEERS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
 	$(VENV)/bench/bin/python -m pytest -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" tests/engine/test_attacks_against_peers.py $(ARGS)
+
+test-client: setup ## Install the client alone with pip, and use it (half a minute; needs a package index)
+	@SAT_TEST_INSTALL=1 $(BIN)/pytest -o "cache_dir=$(CURDIR)/$(CACHE)/pytest" tests/client/test_installed.py $(ARGS)
 
 test-hostile: setup ## Send every hostile input to a live api and worker (about 4 minutes), many at once too, and fuzz the readers
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -W ignore -m tests.hostile.run $(ARGS)
