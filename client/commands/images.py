@@ -1,11 +1,13 @@
 """`sat images`: what models are compared on."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from client.commands.downloading import write_file
 from client.errors import InputError
 from client.output import AsJson, Url, bar, connect, console, print_json, say
 
@@ -90,15 +92,8 @@ def download_images(
 ) -> None:
     """Write an image set's images and labels to a file (safetensors), whole or not at all."""
     path = to if to is not None else Path(f"{name}.safetensors")
-    with connect(url) as registry, bar(name, None, "bytes") as came:
-        try:
-            registry.image_set_content(name, path, came)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}).") from error
-    if as_json:
-        print_json({"image_set": name, "file": str(path), "bytes": path.stat().st_size})
-    else:
-        say(f"Written to {path}.")
+    with connect(url) as registry:
+        write_file(partial(registry.image_set_content, name), path, {"image_set": name}, as_json=as_json)
 
 
 def _convert(source: Path, content: Path, *, side: int, channels: int) -> Any:

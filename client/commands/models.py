@@ -1,14 +1,16 @@
 """`sat models`, `model`, `card`, `download`, `edit`, `retry`, `rm`, `restore`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from client.commands.downloading import write_file
 from client.completion import complete_model
 from client.errors import InputError
-from client.output import AsJson, ImageSetName, ProtocolName, Url, bar, connect, console, print_json, say
+from client.output import AsJson, ImageSetName, ProtocolName, Url, connect, console, print_json, say
 from client.shapes import ModelDetail
 from client.text_files import read_text
 
@@ -119,15 +121,8 @@ def download(
 ) -> None:
     """Write a model's weights to a file (safetensors), whole or not at all."""
     path = to if to is not None else Path(f"{name.removeprefix('@')}.safetensors")
-    with connect(url) as registry, bar(name, None, "bytes") as came:
-        try:
-            registry.checkpoint(name, path, came)
-        except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}).") from error
-    if as_json:
-        print_json({"model": name, "file": str(path), "bytes": path.stat().st_size})
-    else:
-        say(f"Written to {path}.")
+    with connect(url) as registry:
+        write_file(partial(registry.checkpoint, name), path, {"model": name}, as_json=as_json)
 
 
 def edit(
