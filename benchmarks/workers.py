@@ -1,4 +1,4 @@
-"""Throughput of the workers behind a running registry, and what dispatching a cell costs beside computing it.
+"""Throughput of the workers behind a running registry, and which share of their time is computing.
 
     docker compose up --scale worker=3
     python benchmarks/workers.py --url http://127.0.0.1:8000 --psql "docker compose exec -T postgres psql -U sat"
@@ -25,14 +25,12 @@ from examples.digits.zoo import Member, Recipe
 from sat_engine.io.tensors import write_arrays
 
 IMAGES, PREFIX = 400, 100
-# Between two cells that one job recorded one after another, what was not computing: reading the source's images, the
-# recording transaction. recorded_at is when that transaction began.
-OVERHEAD = """
-select count(*), round(1000 * percentile_cont(0.5) within group (order by gap)::numeric, 2),
-       round(1000 * percentile_cont(0.95) within group (order by gap)::numeric, 2), count(distinct worker_id)
-from (select worker_id, extract(epoch from recorded_at - lag(recorded_at)
-             over (partition by target_id, rung, fence order by recorded_at)) - seconds as gap from transfers) as gaps
-where gap is not null
+# What of the workers' time went into networks; the rest is loading, reading images, scheduling and waiting.
+COMPUTING = """
+select sum(seconds), count(distinct worker_id) from (
+    select seconds, worker_id from evaluations union all select seconds, worker_id from attacks
+    union all select seconds, worker_id from transfers
+) as computed
 """
 
 
@@ -42,7 +40,7 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--key", help="an admin key, where the registry wants one")
     parser.add_argument("--models", type=int, default=8)
-    parser.add_argument("--psql", help="a command that reads SQL from its input, for the overhead")
+    parser.add_argument("--psql", help="a command that reads SQL from its input, for the share")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Registry(arguments.url, key=arguments.key) as registry:
         workers = sum("compute" in each["lanes"] and each["alive"] for each in registry.workers())
@@ -55,7 +53,7 @@ def main() -> None:
             "cells_per_second": round(cells / seconds, 2),
         }
         if arguments.psql:
-            figures |= overhead(arguments.psql)
+            figures |= computing(arguments.psql, workers * seconds)
     print(json.dumps(figures))
     print(f"{workers} workers measured {cells} cells in {seconds:.0f} s: {cells / seconds:.1f} cells/s.")
 
@@ -96,15 +94,14 @@ def variants(folder: Path, models: int) -> list[tuple[Path, dict[str, object]]]:
     return made
 
 
-def overhead(psql: str) -> dict[str, object]:
-    """What dispatching costs a cell, in milliseconds, from the recorded times."""
+def computing(psql: str, available: float) -> dict[str, object]:
+    """What of the available seconds of workers was computing, and how many workers recorded anything."""
     command = [*shlex.split(psql), "-At", "-F,"]
-    done = subprocess.run(command, input=OVERHEAD, capture_output=True, text=True, check=True)  # noqa: S603  the caller's own
-    gaps, median, high, workers = done.stdout.strip().split(",")
+    done = subprocess.run(command, input=COMPUTING, capture_output=True, text=True, check=True)  # noqa: S603  the caller's own
+    seconds, workers = done.stdout.strip().split(",")
     return {
-        "gaps": int(gaps),
-        "overhead_ms_median": float(median),
-        "overhead_ms_p95": float(high),
+        "computing_seconds": round(float(seconds), 1),
+        "computing_share": round(float(seconds) / available, 3),
         "workers_that_recorded": int(workers),
     }
 
