@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sat_engine.attacks.pgd import PGD
 from sat_engine.networks import Classifier, NetworkSpec, build
-from sat_engine.precision import Precision, exact_float32, has_fast_bfloat16
+from sat_engine.precision import Precision, exact_float32, has_bfloat16
 
 NETWORKS = {"resnet18": 1.5, "vit_tiny_patch16_224": 1.1, "convnext_atto": 1.1}  # and the target against peers
 SIDE, BATCH = 224, 16
@@ -117,7 +117,7 @@ def networks(name: str, module: nn.Module) -> tuple[Classifier, Classifier | Non
     device = printing.device()
     tensors = {key: value.clone() for key, value in module.state_dict().items()}
     make = partial(build, spec, tensors, image_channels=3, device=device)
-    return make(), make(precision=Precision.BFLOAT16) if has_fast_bfloat16(device) else None
+    return make(), make(precision=Precision.BFLOAT16) if has_bfloat16(device) else None
 
 
 def attack(classifier: Classifier, images: Tensor, labels: Tensor, steps: int) -> Tensor:

@@ -26,7 +26,7 @@ from sat_engine import measure, sat_matrix
 from sat_engine.geometry import resize
 from sat_engine.networks import Classifier, NetworkSpec, build
 from sat_engine.parity import MOST_NET_CHANGE
-from sat_engine.precision import Precision, has_fast_bfloat16
+from sat_engine.precision import Precision, has_bfloat16
 from sat_engine.protocol import Protocol
 
 NETWORKS = ("resnet18", "vit_tiny_patch16_224", "convnext_atto")
@@ -80,7 +80,7 @@ def setting(n: int) -> tuple[Orders, measure.Images]:
 
 def precisions() -> list[Precision]:
     """Return what the device is good for."""
-    return list(Precision) if has_fast_bfloat16(printing.device()) else [Precision.FLOAT32]
+    return list(Precision) if has_bfloat16(printing.device()) else [Precision.FLOAT32]
 
 
 def our_contenders(

@@ -89,8 +89,9 @@ class Settings(DatabaseSettings):
         default=(Lane.COMPUTE, Lane.LIGHT), description="Which jobs a worker takes, separated by commas."
     )
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
-    precision: Literal["float32", "auto"] = Field(
-        default="float32", description="auto: bfloat16 for networks that pass the parity gate."
+    precision: Literal["float32", "auto", "bfloat16"] = Field(
+        default="float32",
+        description="bfloat16: for networks that pass the parity gate; auto: so, where this device is faster with it.",
     )
     conversion: Literal["warn", "strict"] = Field(
         default="warn", description="strict: no .pth is read where the system does not confine the reader wholly."

@@ -1,14 +1,20 @@
 """Ways of computing: plain float32, repeatable, and bfloat16 where a network has passed its gate."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import deterministic
+
+# How much faster a product in bfloat16 must be: what autocast converts comes on top.
+WORTHWHILE = 1.3
+_SIDE, _TRIES = 512, 7
 
 
 class Precision(StrEnum):
@@ -23,13 +29,37 @@ def precision_of(numeric_path: str) -> Precision:
     return Precision.BFLOAT16 if numeric_path.split()[:1] == [Precision.BFLOAT16] else Precision.FLOAT32
 
 
-def has_fast_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device multiplies bfloat16 in hardware: a CPU with avx512_bf16 or amx, a GPU since Ampere."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu = Path("/proc/cpuinfo")
     flags = cpu.read_text(encoding="ascii", errors="replace") if device.type == "cpu" and cpu.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@cache
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether bfloat16 brings anything there: in hardware, and on a CPU as measured, once a process.
+
+    What a CPU announces is not what it does: on a virtual Xeon with avx512_bf16 a product took 1.8 times as long as in
+    float32 (docs/benchmarks.md, of 28 November 2026).
+    """
+    if not has_bfloat16(device):
+        return False
+    return device.type != "cpu" or _seconds(torch.float32) >= WORTHWHILE * _seconds(torch.bfloat16)
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """The processor seconds of this thread for a product of two matrices, the best of some."""
+    a, b = torch.ones((_SIDE, _SIDE), dtype=dtype), torch.ones((_SIDE, _SIDE), dtype=dtype)
+    taken = []
+    with torch.inference_mode():
+        for _ in range(_TRIES):
+            started = time.thread_time()
+            torch.mm(a, b)
+            taken.append(time.thread_time() - started)
+    return min(taken)
 
 
 @contextmanager

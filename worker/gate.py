@@ -1,5 +1,6 @@
 """Which precision a network is measured in: decided at its first evaluation, and held against every protocol."""
 
+import torch
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -10,7 +11,7 @@ from sat_engine import bits, measure
 from sat_engine.classifier import Classifier
 from sat_engine.io.tensors import read_arrays
 from sat_engine.parity import GATE_IMAGES, compare_paths
-from sat_engine.precision import Precision, has_fast_bfloat16
+from sat_engine.precision import Precision, has_bfloat16, has_fast_bfloat16
 from worker.context import Context
 from worker.lease import Lease
 from worker.loading import load_classifier, recorded_precision
@@ -21,14 +22,20 @@ OTHERS = 4
 
 
 def load_for_evaluation(context: Context, lease: Lease, subject: Subject) -> Classifier:
-    """The network as load_classifier gives it; its precision is decided here, once, where SAT_PRECISION is auto."""
+    """The network as load_classifier gives it; its precision is decided here, once, unless SAT_PRECISION is float32."""
     network, image_set = subject.network, subject.image_set
     known = recorded_precision(context, network, image_set)
     plain = load_classifier(context, network, image_set, precision=known or Precision.FLOAT32)
-    if known or context.settings.precision == "float32" or not has_fast_bfloat16(plain.device):
+    if known or not _may_be_bfloat16(context.settings.precision, plain.device):
         return plain
     fast = load_classifier(context, network, image_set, precision=Precision.BFLOAT16)
     return fast if _passes(context, lease, subject, plain, fast) else plain
+
+
+def _may_be_bfloat16(setting: str, device: torch.device) -> bool:
+    if setting == "auto":
+        return has_fast_bfloat16(device)
+    return setting == Precision.BFLOAT16 and has_bfloat16(device)
 
 
 def require_parity(context: Context, lease: Lease, subject: Subject, classifier: Classifier) -> None:

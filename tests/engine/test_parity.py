@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from sat_engine import measure, networks
+from sat_engine import measure, networks, precision
 from sat_engine.parity import WEAKENED, Parity, compare_paths
-from sat_engine.precision import Precision, has_fast_bfloat16, precision_of
+from sat_engine.precision import Precision, has_bfloat16, has_fast_bfloat16, precision_of
 
 
 def test_a_path_is_at_parity_with_itself(zoo: Any, digits: Any, quick: Any, results: Any) -> None:
@@ -86,5 +86,19 @@ def test_the_gate(clean_flips: float, net_change: float, cells: dict[str, float]
 def test_old_paths_are_float32_and_the_cpu_is_asked() -> None:
     assert precision_of("float32") is Precision.FLOAT32
     assert precision_of("test") is Precision.FLOAT32
-    assert isinstance(has_fast_bfloat16(torch.device("cpu")), bool)
-    assert not has_fast_bfloat16(torch.device("meta"))
+    assert isinstance(has_bfloat16(torch.device("cpu")), bool)
+    assert not has_bfloat16(torch.device("meta"))
+
+
+@pytest.mark.parametrize(("announced", "seconds", "fast"), [(True, 1.0, True), (True, 2.0, False), (False, 1.0, False)])
+def test_bfloat16_is_fast_where_it_is_measured_to_be(
+    monkeypatch: pytest.MonkeyPatch, *, announced: bool, seconds: float, fast: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: announced)
+    took = {torch.float32: 1.5, torch.bfloat16: seconds}
+    monkeypatch.setattr(precision, "_seconds", took.__getitem__)
+    assert has_fast_bfloat16.__wrapped__(torch.device("cpu")) is fast
+
+
+def test_a_product_is_really_timed() -> None:
+    assert 0 < precision._seconds(torch.float32) < 10

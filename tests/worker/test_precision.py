@@ -1,4 +1,4 @@
-"""SAT_PRECISION=auto: bfloat16 where a network passes its gate, one path a network, and a way to another one."""
+"""SAT_PRECISION=bfloat16: bfloat16 where a network passes its gate, one path a network, and a way to another one."""
 
 import subprocess
 import sys
@@ -24,11 +24,11 @@ from registry.tables import (
     ProtocolRow,
     TransferRow,
 )
-from sat_engine.precision import Precision, has_fast_bfloat16, precision_of
+from sat_engine.precision import Precision, has_bfloat16, precision_of
 from tests.worker.conftest import make_workshop
 
 pytestmark = pytest.mark.skipif(
-    not has_fast_bfloat16(torch.device("cpu")), reason="SAT_PRECISION=auto takes float32 on this processor"
+    not has_bfloat16(torch.device("cpu")), reason="this processor does not multiply bfloat16"
 )
 
 
@@ -77,7 +77,7 @@ def paths(workshop) -> dict[str, dict[int, set[Precision]]]:
 
 
 def test_each_network_has_one_path_chosen_by_its_gate_until_it_is_measured_anew(workshop, members):
-    worker = workshop.start_worker(SAT_PRECISION="auto")
+    worker = workshop.start_worker(SAT_PRECISION="bfloat16")
     register_changed(workshop, members[0], "sure", answer_three)
     register_changed(workshop, members[0], "unsure", answer_three_faintly)
     workshop.wait(lambda: len(workshop.measured()["pairs"]) == 1 and workshop.idle(), 250)
