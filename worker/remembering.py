@@ -4,6 +4,7 @@ import logging
 import time
 
 from registry.database import transaction
+from registry.deliveries import ask_for_news
 from registry.upkeep.missing import want_missing
 from worker.context import Context
 from worker.upkeep import longest_alive
@@ -37,6 +38,8 @@ class Remembering:
             if longest_alive(session) != context.worker_id:
                 return False
             missing = want_missing(session)
+            # a worker that ends between its last cell and asking says nothing of what it has measured
+            ask_for_news(session)
         for each in missing:
             log.warning(
                 "forgotten: %s of networks %s in comparison %s were missing, and are asked for now: something ended "

@@ -155,3 +155,21 @@ def test_a_worker_asks_for_what_was_forgotten_and_says_so(small, zoo, worker_con
     assert measure_all(small) == 6
     assert recorded(small) == EVERYTHING
     assert not remembering.look()
+
+
+def test_news_that_a_killed_worker_did_not_ask_for_are_asked_for(small, zoo, worker_context):
+    def asked() -> list[JobState]:
+        with small.sessions() as session:
+            return list(session.scalars(select(JobRow.state).where(JobRow.kind == JobKind.NOTIFY)))
+
+    reconcile(worker_context)
+    Remembering(worker_context).look()
+    assert asked() == [], "nobody wants to be told"
+    with small.sessions.begin() as session:
+        session.execute(
+            text(
+                "insert into webhooks (url, events, secret) values ('http://127.0.0.1/', '{model.measured}', 'secret')"
+            )
+        )
+    Remembering(worker_context).look()
+    assert asked() == [JobState.QUEUED]

@@ -78,7 +78,9 @@ def run(context: Context, lease: Lease) -> None:
             first = left[0] if left else None
             finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
             news = not left and news_is_wanted(session)
-    if news:  # a job is asked for before comparisons are locked; were it forgotten, Remembering asks
+    if (
+        news
+    ):  # after the commit: a job is not asked for while comparisons are locked. Remembering asks where this is lost
         with transaction(context.sessions, context.bell.ring) as session:
             want(session, JobKind.NOTIFY)
 
