@@ -81,7 +81,9 @@ def _judged(content: bytes) -> dict[str, Any]:
         read_header(io.BytesIO(written))
     except CheckpointError as error:  # as whoever reads what was converted would say, of names for instance
         return {"refused": str(error)}
-    found, meant = load(written), dict(program._flatten(torch.load(io.BytesIO(content), weights_only=True)))
+    # to the CPU, as the converter has it: else a spoilt name of a device ends this process, and no file did
+    read = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    found, meant = load(written), dict(program._flatten(read))
     return {"tensors": tensors, "equal": _are_equal(found, meant)}
 
 
