@@ -8,6 +8,16 @@ from sqlalchemy.orm import Session
 from registry.jobs import Claim
 from registry.tables import ComparisonRow, ImageSetRow, NetworkRow, ProtocolRow
 
+# with every job: four reads one by one took four times as long
+_SUBJECT = (
+    select(NetworkRow, ImageSetRow, ProtocolRow)
+    .select_from(NetworkRow)
+    .join(ComparisonRow, ComparisonRow.id == bindparam("comparison"))
+    .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
+    .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
+    .where(NetworkRow.id == bindparam("network"))
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
@@ -26,14 +36,3 @@ def read_subject(session: Session, claimed: Claim) -> Subject:
     asked = {"comparison": claimed.comparison_id, "network": claimed.network_id}
     network, image_set, protocol = session.execute(_SUBJECT, asked).one()
     return Subject(comparison_id=claimed.comparison_id, network=network, image_set=image_set, protocol=protocol)
-
-
-# with every job: four reads one by one took four times as long
-_SUBJECT = (
-    select(NetworkRow, ImageSetRow, ProtocolRow)
-    .select_from(NetworkRow)
-    .join(ComparisonRow, ComparisonRow.id == bindparam("comparison"))
-    .join(ImageSetRow, ImageSetRow.id == ComparisonRow.image_set_id)
-    .join(ProtocolRow, ProtocolRow.id == ComparisonRow.protocol_id)
-    .where(NetworkRow.id == bindparam("network"))
-)

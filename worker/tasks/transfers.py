@@ -78,9 +78,8 @@ def run(context: Context, lease: Lease) -> None:
             first = left[0] if left else None
             finish_with(session, claimed, first.rung if first else None, nearness=first.nearness if first else None)
             news = not left and news_is_wanted(session)
-    if (
-        news
-    ):  # after the commit: a job is not asked for while comparisons are locked. Remembering asks where this is lost
+    if news:
+        # after the commit: a job is not asked for while comparisons are locked; Remembering asks where this is lost
         with transaction(context.sessions, context.bell.ring) as session:
             want(session, JobKind.NOTIFY)
 
